@@ -1,0 +1,21 @@
+"""Tidegate: release a FastAPI service without dropping a request or breaking a schema.
+
+Names load on first use: ``import tidegate.schema`` must stay free of FastAPI.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tidegate.core import Tidegate as Tidegate
+
+__all__ = ["Tidegate"]
+
+_HOME = {"Tidegate": "tidegate.core"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

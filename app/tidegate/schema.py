@@ -1,0 +1,321 @@
+"""The one shared idea: revisions, phases, verdicts and the report.
+
+Pure and without I/O: plain data in, plain data out. The service's readiness, ``tidegate
+migrate``, the migration Job and the operator all decide with :func:`judge`.
+
+Let K be the revisions an image ships and A the revisions applied to a database. Everything
+that matters is in two differences: what is *pending* (K without A) and what is *ahead*
+(A without K). :func:`compare` computes them, :func:`judge` gives the verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+__all__ = [
+    "HISTORY_TABLE",
+    "Applied",
+    "AppliedRevision",
+    "Difference",
+    "Failure",
+    "Manifest",
+    "Outcome",
+    "Phase",
+    "Report",
+    "Revision",
+    "Verdict",
+    "compare",
+    "judge",
+]
+
+
+HISTORY_TABLE: Final = "tidegate_schema_history"
+"""Where the runner keeps one row for each applied revision: its id, phase, what it builds on."""
+
+
+class Phase(StrEnum):
+    """When a revision may run.
+
+    ``expand`` keeps every older image working; ``contract`` breaks images that do not ship it.
+    """
+
+    EXPAND = "expand"
+    CONTRACT = "contract"
+
+
+class Verdict(StrEnum):
+    """What an image may do with a database. Members stand from most to least severe."""
+
+    AHEAD_INCOMPATIBLE = "ahead-incompatible"
+    UNKNOWN = "unknown"
+    BEHIND = "behind"
+    AHEAD_COMPATIBLE = "ahead-compatible"
+    CONTRACT_PENDING = "contract-pending"
+    CURRENT = "current"
+
+    @property
+    def permits_serving(self) -> bool:
+        """Whether a new pod of the image may start to serve."""
+        return self in {Verdict.CURRENT, Verdict.CONTRACT_PENDING, Verdict.AHEAD_COMPATIBLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One Alembic revision: its id, its phase, and the revisions it builds on.
+
+    ``down`` holds ``down_revision`` and ``depends_on`` together: whoever has this revision
+    applied has those applied as well.
+    """
+
+    id: str
+    phase: Phase = Phase.EXPAND
+    down: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """K: the revisions an image ships."""
+
+    revisions: Mapping[str, Revision] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, revisions: Iterable[Revision]) -> Manifest:
+        """Index the revisions by their id."""
+        return cls({revision.id: revision for revision in revisions})
+
+    @property
+    def heads(self) -> frozenset[str]:
+        """The revisions that no other one builds on."""
+        below = {down for revision in self.revisions.values() for down in revision.down}
+        return frozenset(self.revisions.keys() - below)
+
+    def to_json(self) -> str:
+        """Write the manifest as ``tidegate migrate manifest`` does."""
+        rows = [
+            {"id": revision.id, "phase": revision.phase.value, "down": list(revision.down)}
+            for revision in self.revisions.values()
+        ]
+        return json.dumps({"version": 1, "revisions": rows}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            ValueError: the text is not a manifest; the message says what is wrong with it.
+        """
+        try:
+            rows = json.loads(text)["revisions"]
+            return cls.of(
+                Revision(str(row["id"]), Phase(row["phase"]), tuple(map(str, row["down"])))
+                for row in rows
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"not a schema manifest ({type(error).__name__}: {error}); "
+                "write it with `tidegate migrate manifest`"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A, as far as it can be seen: the version table's heads and the history's rows.
+
+    ``history`` is empty for a database that Tidegate has never seen.
+    """
+
+    heads: frozenset[str] = frozenset()
+    history: Mapping[str, Revision] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """K and A, held against each other.
+
+    ``pending`` is K without A. ``ahead`` is A without K; its phase is ``None`` where a revision
+    has no row in the history, so that nobody here can know what it did.
+    """
+
+    pending: Mapping[str, Phase] = field(default_factory=dict)
+    ahead: Mapping[str, Phase | None] = field(default_factory=dict)
+
+
+def compare(manifest: Manifest, applied: Applied) -> Difference:
+    """Walk down from the database's heads, through what the image ships or the history tells."""
+    seen: set[str] = set()
+    ahead: dict[str, Phase | None] = {}
+    open_ends = sorted(applied.heads)
+    while open_ends:
+        name = open_ends.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        revision = manifest.revisions.get(name)
+        if revision is None:
+            revision = applied.history.get(name)
+            ahead[name] = revision.phase if revision else None
+        if revision:
+            open_ends.extend(revision.down)
+    pending = {
+        name: revision.phase for name, revision in manifest.revisions.items() if name not in seen
+    }
+    return Difference(pending, ahead)
+
+
+def judge(difference: Difference | None) -> Verdict:
+    """Give the verdict; ``None`` stands for a database whose tables could not be read.
+
+    Where several hold at once the most severe wins.
+    """
+    if difference is None:
+        return Verdict.UNKNOWN
+    ahead = set(difference.ahead.values())
+    pending = set(difference.pending.values())
+    if Phase.CONTRACT in ahead:
+        return Verdict.AHEAD_INCOMPATIBLE
+    if None in ahead:
+        return Verdict.UNKNOWN
+    if Phase.EXPAND in pending:
+        return Verdict.BEHIND
+    if ahead:
+        return Verdict.AHEAD_COMPATIBLE
+    if pending:
+        return Verdict.CONTRACT_PENDING
+    return Verdict.CURRENT
+
+
+class Outcome(StrEnum):
+    """How a run of the migration Job ended."""
+
+    DONE = "done"
+    NOTHING_TO_DO = "nothing-to-do"
+    FAILED = "failed"
+
+
+class Failure(StrEnum):
+    """Why a run failed. A closed list: conditions, exit codes and docs all speak of these."""
+
+    SETTINGS = "settings"
+    UNREACHABLE = "unreachable"
+    LOCK_TIMEOUT = "lock-timeout"
+    INCOMPATIBLE = "incompatible"
+    MIGRATION_ERROR = "migration-error"
+    TERMINATED = "terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedRevision:
+    """One revision that a run applied, and the seconds it took."""
+
+    id: str
+    phase: Phase
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one run of ``tidegate migrate up`` did; the Job's termination message.
+
+    ``image`` is the image that ran, ``heads`` the version table's heads when it ended,
+    ``pending`` and ``ahead`` the difference to that image's revisions at that moment (so a
+    reader can call :func:`judge` itself), ``seconds`` the wall time. ``failure``, ``revision``,
+    ``message`` and ``hint`` are set when the outcome is ``failed``.
+    """
+
+    outcome: Outcome
+    verdict: Verdict
+    image: str = ""
+    heads: tuple[str, ...] = ()
+    applied: tuple[AppliedRevision, ...] = ()
+    pending: Mapping[str, Phase] = field(default_factory=dict)
+    ahead: Mapping[str, Phase | None] = field(default_factory=dict)
+    seconds: float = 0.0
+    failure: Failure | None = None
+    revision: str = ""
+    message: str = ""
+    hint: str = ""
+    omitted: int = 0
+    """How many times the size limit took something away."""
+
+    LIMIT: ClassVar[int] = 4096
+    """Bytes that Kubernetes keeps of a container's termination message."""
+
+    def to_json(self, limit: int | None = None) -> str:
+        """Write one line of JSON, at most ``limit`` bytes long when a limit is given.
+
+        What does not fit is left out whole, by rule: first the applied revisions from the
+        oldest on, then the pending and ahead ones that do not decide the verdict, then the
+        tail of the longest words. :func:`judge` answers the same before and after.
+        """
+        report = self
+        text = report._dump()
+        while limit is not None and len(text.encode()) > limit:
+            report = report._shorter()
+            text = report._dump()
+        return text
+
+    def _dump(self) -> str:
+        plain = {name: value for name, value in asdict(self).items() if value not in (None, "")}
+        return json.dumps({"version": 1, **plain}, separators=(",", ":"), default=str)
+
+    def _shorter(self) -> Report:
+        changes: dict[str, Any] = {}
+        if self.applied:
+            changes["applied"] = self.applied[1:]
+        elif len(self.pending) > 1:
+            changes["pending"] = _without_the_least(self.pending, Phase.EXPAND, Phase.CONTRACT)
+        elif len(self.ahead) > 1:
+            changes["ahead"] = _without_the_least(self.ahead, Phase.CONTRACT, None, Phase.EXPAND)
+        elif len(self.heads) > 1:
+            changes["heads"] = self.heads[:-1]
+        else:
+            words = {name: getattr(self, name) for name in ("message", "hint", "image", "revision")}
+            longest = max(words, key=lambda name: len(words[name]))
+            changes[longest] = words[longest][: len(words[longest]) * 9 // 10]
+        return replace(self, **changes, omitted=self.omitted + 1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read a report, as the operator does from a termination message.
+
+        Raises:
+            ValueError: the text is not a report.
+        """
+        try:
+            data = json.loads(text)
+            failure = data.get("failure")
+            return cls(
+                outcome=Outcome(data["outcome"]),
+                verdict=Verdict(data["verdict"]),
+                image=str(data.get("image", "")),
+                heads=tuple(map(str, data.get("heads", ()))),
+                applied=tuple(
+                    AppliedRevision(str(row["id"]), Phase(row["phase"]), float(row["seconds"]))
+                    for row in data.get("applied", ())
+                ),
+                pending={str(k): Phase(v) for k, v in data.get("pending", {}).items()},
+                ahead={
+                    str(k): None if v is None else Phase(v)
+                    for k, v in data.get("ahead", {}).items()
+                },
+                seconds=float(data.get("seconds", 0.0)),
+                failure=None if failure is None else Failure(failure),
+                revision=str(data.get("revision", "")),
+                message=str(data.get("message", "")),
+                hint=str(data.get("hint", "")),
+                omitted=int(data.get("omitted", 0)),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a migration report ({type(error).__name__}: {error})") from error
+
+
+def _without_the_least(
+    entries: Mapping[str, Phase | None], *by_severity: Phase | None
+) -> dict[str, Phase | None]:
+    """Return the entries without one of those that weigh least in the verdict."""
+    ordered = sorted(entries, key=lambda name: by_severity.index(entries[name]))
+    return {name: entries[name] for name in ordered[:-1]}
