@@ -1,0 +1,51 @@
+"""The service's side of the database: its URL for asyncpg, and reading what is applied."""
+
+from __future__ import annotations
+
+from sqlalchemy import URL, make_url, text
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tidegate.schema import HISTORY_TABLE, Applied, Phase, Revision
+
+__all__ = ["asyncpg_url", "read_applied"]
+
+
+def asyncpg_url(url: str) -> URL:
+    """Return a libpq-style URL (``postgres://``, ``?sslmode=``) as SQLAlchemy's asyncpg wants it.
+
+    Raises:
+        ValueError: it does not name a PostgreSQL database.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in {"postgres", "postgresql"}:
+        raise ValueError("write it as postgresql://user:password@host:5432/database")
+    query = dict(parsed.query)
+    if "sslmode" in query:  # libpq's word; asyncpg calls it ssl
+        query["ssl"] = query.pop("sslmode")
+    return parsed.set(drivername="postgresql+asyncpg", query=query)
+
+
+async def read_applied(connection: AsyncConnection) -> Applied:
+    """Read A: Alembic's heads and the history's rows; absent tables hold nothing."""
+    heads: frozenset[str] = frozenset()
+    history: dict[str, Revision] = {}
+    if await _exists(connection, "alembic_version"):
+        names = await connection.execute(text("SELECT version_num FROM alembic_version"))
+        heads = frozenset(names.scalars())
+    if await _exists(connection, HISTORY_TABLE):
+        rows = await connection.execute(
+            text("SELECT revision, phase, down FROM tidegate_schema_history")
+        )
+        history = {row[0]: Revision(row[0], Phase(row[1]), tuple(row[2])) for row in rows}
+    return Applied(heads, history)
+
+
+async def _exists(connection: AsyncConnection, table: str) -> bool:
+    found = await connection.execute(
+        text("SELECT to_regclass(:table) IS NOT NULL"), {"table": table}
+    )
+    return bool(found.scalar_one())

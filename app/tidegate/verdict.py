@@ -1,0 +1,67 @@
+"""The schema check: may this image serve with the schema that the database has?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import Gauge
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tidegate.database import read_applied
+from tidegate.health import CheckFailedError
+from tidegate.lifecycle import Lifecycle
+from tidegate.schema import Difference, Manifest, Verdict, compare, judge
+from tidegate.settings import SettingsError
+
+_METRIC: Final = Gauge(
+    "tidegate_schema_verdict",
+    "1 for the verdict on the database's schema that was last seen, 0 for the others.",
+    ["verdict"],
+)
+
+_WAY_OUT: Final = {
+    Verdict.BEHIND: "run `tidegate migrate up` with this image",
+    Verdict.AHEAD_INCOMPATIBLE: "release an image that ships it",
+    Verdict.UNKNOWN: "release an image that ships it",
+}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the revisions this image ships.
+
+    Raises:
+        SettingsError: the file is missing or is no manifest.
+    """
+    try:
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"TIDEGATE_MANIFEST: {path}: {error}; write it with `tidegate migrate manifest`"
+        ) from None
+
+
+class SchemaCheck:
+    """Judges at every call; refuses only until the process was ready once."""
+
+    def __init__(self, manifest: Manifest, engine: AsyncEngine, lifecycle: Lifecycle) -> None:
+        self._manifest = manifest
+        self._engine = engine
+        self._lifecycle = lifecycle
+
+    async def __call__(self) -> None:
+        """Fail with the verdict, the revision it is about and the way out."""
+        async with self._engine.connect() as connection:
+            applied = await read_applied(connection)
+        difference = compare(self._manifest, applied)
+        verdict = judge(difference)
+        for each in Verdict:
+            _METRIC.labels(each.value).set(each is verdict)
+        if not verdict.permits_serving and not self._lifecycle.was_ready:
+            raise CheckFailedError(_explain(verdict, difference))
+
+
+def _explain(verdict: Verdict, difference: Difference) -> str:
+    names = difference.pending if verdict is Verdict.BEHIND else difference.ahead
+    side = "lacks" if verdict is Verdict.BEHIND else "holds unshipped"
+    return f"{verdict}: the database {side} {', '.join(sorted(names))}; {_WAY_OUT[verdict]}"
