@@ -1,0 +1,1 @@
+"""The migration runner: plans, locks, runs and reports, for any Alembic project."""

@@ -1,0 +1,109 @@
+"""The runner's own connection: one, in autocommit, past any pooler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+import psycopg
+
+from tidegate.schema import Failure
+from tidegate_migrate.failure import MigrateError
+
+_RETRY_EVERY = 1.0  # seconds
+
+
+def direct_url(environ: Mapping[str, str]) -> str:
+    """Return the URL for migrations, as libpq reads it: DIRECT_URL, else DATABASE_URL.
+
+    Raises:
+        MigrateError: neither is set, or it does not name a PostgreSQL database.
+    """
+    for name in ("DIRECT_URL", "DATABASE_URL"):
+        if url := environ.get(name, "").strip():
+            break
+    else:
+        raise MigrateError(
+            Failure.SETTINGS,
+            "DATABASE_URL is not set, so there is no database to migrate",
+            hint="set DATABASE_URL=postgresql://user:password@host:5432/database",
+        )
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.split("+")[0] not in {"postgres", "postgresql"}:
+        raise MigrateError(
+            Failure.SETTINGS,
+            f"{name} is not a PostgreSQL URL (it starts with {scheme.split(':')[0][:20]!r})",
+            hint=f"set {name}=postgresql://user:password@host:5432/database",
+        )
+    return f"postgresql://{rest}"
+
+
+def connect(
+    url: str,
+    *,
+    timeout: float,
+    application_name: str,
+    say: Callable[[str], None],
+) -> psycopg.Connection:
+    """Connect in autocommit, waiting up to ``timeout`` seconds for a database that is not up.
+
+    Raises:
+        MigrateError: ``settings`` when the server refuses the user, ``unreachable`` when the
+            time is over.
+    """
+    deadline = time.monotonic() + timeout
+    told = False
+    while True:
+        try:
+            return psycopg.connect(
+                url,
+                autocommit=True,
+                application_name=application_name,
+                connect_timeout=5,
+            )
+        except psycopg.ProgrammingError as error:  # the URL itself does not parse
+            raise MigrateError(
+                Failure.SETTINGS,
+                f"the database URL does not parse: {hide_password(url, str(error))}",
+                hint="percent-encode special characters in user and password",
+            ) from None
+        except psycopg.OperationalError as error:
+            reason = _last_line(hide_password(url, str(error)))
+            where = _place(url)
+            if "authentication failed" in reason:
+                raise MigrateError(
+                    Failure.SETTINGS,
+                    f"PostgreSQL at {where} refused the login: {reason}",
+                    hint="check user and password in DATABASE_URL (or DIRECT_URL)",
+                ) from None
+            if time.monotonic() >= deadline:
+                raise MigrateError(
+                    Failure.UNREACHABLE,
+                    f"no database at {where} within {timeout:g} s: {reason}",
+                    hint="check that it runs, its name and the network; then run this again",
+                ) from None
+        if not told:
+            say(f"waiting up to {timeout:g} s for the database at {where}: {reason}")
+            told = True
+        time.sleep(min(_RETRY_EVERY, max(0.0, deadline - time.monotonic())))
+
+
+def hide_password(url: str, text: str) -> str:
+    """Return the text without the URL's password, should a driver have put it there."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:  # a URL that does not parse may be quoted whole
+        return text.replace(url, "…")
+    return text.replace(password, "…") if password else text
+
+
+def _place(url: str) -> str:
+    """Return host, port and database of the URL, for a message."""
+    parts = urlsplit(url)
+    return f"{parts.netloc.rpartition('@')[2] or 'the local socket'}{parts.path}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"

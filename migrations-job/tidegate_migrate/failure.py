@@ -1,0 +1,32 @@
+"""Why a run stops: one exception, and the exit code of each reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidegate.schema import Failure
+
+EXIT_CODES: Final = {
+    Failure.MIGRATION_ERROR: 1,
+    Failure.SETTINGS: 2,
+    Failure.LOCK_TIMEOUT: 3,
+    Failure.INCOMPATIBLE: 4,
+    Failure.UNREACHABLE: 5,
+    Failure.TERMINATED: 143,
+}
+"""Every reason has a code of its own; the Job's podFailurePolicy reads them."""
+
+
+class MigrateError(Exception):
+    """A run that cannot go on: the reason, what happened, and what to do about it."""
+
+    def __init__(self, failure: Failure, message: str, *, hint: str, revision: str = "") -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.message = message
+        self.hint = hint
+        self.revision = revision
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived. A KeyboardInterrupt, because psycopg cancels its query on one."""

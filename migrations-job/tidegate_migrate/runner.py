@@ -1,0 +1,284 @@
+"""Runs an Alembic project's pending revisions through its own, unedited ``env.py``.
+
+Each revision runs in a transaction of its own; the history row is written in it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.util import to_tuple
+
+from tidegate.schema import (
+    AppliedRevision,
+    Difference,
+    Failure,
+    Outcome,
+    Report,
+    Verdict,
+    compare,
+    judge,
+)
+from tidegate_migrate import database, history
+from tidegate_migrate.failure import MigrateError, Terminated
+from tidegate_migrate.lock import migration_lock
+from tidegate_migrate.plan import Plan, Scope, make_plan
+from tidegate_migrate.project import Project, load
+from tidegate_migrate.report import failed
+from tidegate_migrate.settings import Settings
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has happened so far, so that a run that breaks off can still report it."""
+
+    applied: list[AppliedRevision] = field(default_factory=list)
+    running: str = ""
+
+
+def up(settings: Settings, say: Callable[[str], None]) -> Report:
+    """Apply what the scope allows, and report. Never raises for a failed migration."""
+    started = time.monotonic()
+    progress = _Progress()
+    report = Report(Outcome.FAILED, Verdict.UNKNOWN)
+    try:
+        project = load(settings.config_file)
+        with _connect(settings, say) as connection:
+            try:
+                report = _up(settings, project, connection, progress, say)
+            except MigrateError as error:
+                report = failed(error, _seen(project, connection))
+    except MigrateError as error:
+        report = failed(error)
+    except Terminated:
+        stop = MigrateError(
+            Failure.TERMINATED,
+            "the run was told to stop before it was done",
+            hint="what was not finished is rolled back; run it again",
+            revision=progress.running,
+        )
+        report = failed(stop, report)
+    return replace(
+        report,
+        image=settings.image,
+        applied=tuple(progress.applied),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def status(settings: Settings, say: Callable[[str], None]) -> Report:
+    """Look, and change nothing.
+
+    Raises:
+        MigrateError: the project does not load or the database cannot be reached.
+    """
+    project = load(settings.config_file)
+    with _connect(settings, say) as connection:
+        seen = _seen(project, connection)
+    return replace(seen, image=settings.image, outcome=Outcome.NOTHING_TO_DO)
+
+
+def _up(
+    settings: Settings,
+    project: Project,
+    connection: psycopg.Connection,
+    progress: _Progress,
+    say: Callable[[str], None],
+) -> Report:
+    # Once without the lock: the twentieth runner of a release need not queue for nothing.
+    if not _decide(settings, project, connection).revisions:
+        return replace(_seen(project, connection), outcome=Outcome.NOTHING_TO_DO)
+    with migration_lock(connection, timeout=settings.lock_timeout, say=say):
+        plan = _decide(settings, project, connection)
+        if not plan.revisions:
+            return replace(_seen(project, connection), outcome=Outcome.NOTHING_TO_DO)
+        history.ensure(connection)
+        _run(settings, project, plan, progress, say)
+        return replace(_seen(project, connection), outcome=Outcome.DONE)
+
+
+def _decide(settings: Settings, project: Project, connection: psycopg.Connection) -> Plan:
+    """Plan the run, or refuse it.
+
+    Raises:
+        MigrateError: ``incompatible``, with what stands in the way.
+    """
+    applied = history.read(connection)
+    difference = compare(project.manifest, applied)
+    _refuse_what_is_ahead(difference)
+    scope = settings.scope
+    if not applied.heads:
+        # Nothing was ever applied here, so no older image can be running against it.
+        scope = Scope.ALL
+    elif scope is not Scope.EXPAND and not settings.nobody_runs_older:
+        raise MigrateError(
+            Failure.INCOMPATIBLE,
+            "contract revisions break every image that does not ship them",
+            hint="when no older image runs any more, add --nobody-runs-older",
+        )
+    plan = make_plan(project.manifest, difference, scope)
+    if plan.blocked:
+        above, below = sorted(plan.blocked.items())[0]
+        raise MigrateError(
+            Failure.INCOMPATIBLE,
+            f"revision {above} builds on {below}, which is pending and of the other phase",
+            hint=f"release {below} first (an image that ends there), then this one",
+            revision=below,
+        )
+    return plan
+
+
+def _refuse_what_is_ahead(difference: Difference) -> None:
+    verdict = judge(difference)
+    if verdict is Verdict.AHEAD_INCOMPATIBLE:
+        blocking = next(name for name, phase in difference.ahead.items() if phase == "contract")
+        raise MigrateError(
+            Failure.INCOMPATIBLE,
+            f"the database holds contract revision {blocking}, which this image does not ship",
+            hint=f"release an image that ships {blocking}",
+            revision=blocking,
+        )
+    if verdict is Verdict.UNKNOWN:
+        stranger = next(name for name, phase in difference.ahead.items() if phase is None)
+        raise MigrateError(
+            Failure.INCOMPATIBLE,
+            f"the database holds revision {stranger}, which this image does not ship "
+            "and the history does not describe",
+            hint=f"release an image that ships {stranger}",
+            revision=stranger,
+        )
+    if difference.ahead and difference.pending:
+        ahead, pending = min(difference.ahead), min(difference.pending)
+        raise MigrateError(
+            Failure.INCOMPATIBLE,
+            f"the database holds revision {ahead}, which this image does not ship, "
+            f"and lacks {pending}, which it does",
+            hint="merge the two branches (`alembic merge`) and release that",
+            revision=ahead,
+        )
+
+
+def _run(
+    settings: Settings,
+    project: Project,
+    plan: Plan,
+    progress: _Progress,
+    say: Callable[[str], None],
+) -> None:
+    """Hand the planned revisions to Alembic.
+
+    Raises:
+        MigrateError: ``migration-error``, with the revision and what it ran into.
+    """
+    targets = plan.targets(project.manifest)
+    started = time.monotonic()
+
+    def steps(heads: Any, _: MigrationContext) -> Iterator[Any]:  # noqa: ANN401 - Alembic's own
+        nonlocal started
+        for step in project.scripts._upgrade_revs(targets, heads):  # type: ignore[arg-type]
+            progress.running = step.revision.revision
+            started = time.monotonic()
+            yield step
+            # Only here has the revision's transaction been committed.
+            done = _applied(project, progress.running, started)
+            progress.applied.append(done)
+            say(f"applied {done.id} ({done.phase}) in {done.seconds:.2f} s")
+            progress.running = ""
+
+    def on_version_apply(*, ctx: MigrationContext, step: MigrationInfo, **_: object) -> None:
+        if step.up_revision_id is None or ctx.connection is None:
+            raise RuntimeError("Alembic applied a step without a revision or a connection")
+        history.record(
+            ctx.connection,
+            project.manifest.revisions[step.up_revision_id],
+            seconds=round(time.monotonic() - started, 3),
+            image=settings.image,
+            checksum=project.checksum(step.up_revision_id),
+        )
+
+    _point_env_at(project, settings.url)
+    environment = _environment(project, steps, on_version_apply)
+    try:
+        with environment:
+            project.scripts.run_env()
+    except Exception as error:  # a revision is anybody's code: whatever it raises is its failure
+        raise _migration_error(settings.url, progress.running, error) from error
+
+
+def _environment(
+    project: Project, steps: Callable[..., Any], on_version_apply: Callable[..., None]
+) -> EnvironmentContext:
+    """Make Alembic's own environment, with our callback and one transaction per revision added.
+
+    ``configure`` is replaced on the instance: Alembic's module proxy knows its own class only.
+    """
+    environment = EnvironmentContext(project.config, project.scripts, fn=steps)
+    theirs = environment.configure
+
+    def configure(*args: Any, **options: Any) -> None:  # noqa: ANN401 - passed on as they come
+        callbacks = to_tuple(options.pop("on_version_apply", None), ())
+        options["on_version_apply"] = (*callbacks, on_version_apply)
+        options["transaction_per_migration"] = True
+        theirs(*args, **options)
+
+    environment.configure = configure  # type: ignore[method-assign]
+    return environment
+
+
+def _point_env_at(project: Project, url: str) -> None:
+    """Let an env.py find the direct URL, whether it reads the environment or the ini file.
+
+    psycopg's dialect serves an async env.py as well as a sync one.
+    """
+    os.environ["DATABASE_URL"] = url
+    dialect_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    project.config.set_main_option("sqlalchemy.url", dialect_url.replace("%", "%%"))
+
+
+def _applied(project: Project, revision_id: str, started: float) -> AppliedRevision:
+    seconds = round(time.monotonic() - started, 3)
+    return AppliedRevision(revision_id, project.manifest.revisions[revision_id].phase, seconds)
+
+
+def _seen(project: Project, connection: psycopg.Connection) -> Report:
+    """Report what the database holds now, or ``unknown`` when it cannot be asked any more."""
+    try:
+        applied = history.read(connection)
+    except psycopg.Error:
+        return Report(Outcome.FAILED, judge(None))
+    difference = compare(project.manifest, applied)
+    return Report(
+        Outcome.FAILED,
+        judge(difference),
+        heads=tuple(sorted(applied.heads)),
+        pending=dict(difference.pending),
+        ahead=dict(difference.ahead),
+    )
+
+
+def _connect(settings: Settings, say: Callable[[str], None]) -> psycopg.Connection:
+    return database.connect(
+        settings.url,
+        timeout=settings.connect_timeout,
+        application_name=f"tidegate migrate {os.uname().nodename}"[:63],
+        say=say,
+    )
+
+
+def _migration_error(url: str, revision: str, error: Exception) -> MigrateError:
+    cause = getattr(error, "orig", None) or error
+    words = " ".join(str(cause).split()) or type(cause).__name__
+    where = f"revision {revision} failed" if revision else "env.py failed before any revision ran"
+    return MigrateError(
+        Failure.MIGRATION_ERROR,
+        database.hide_password(url, f"{where}: {type(cause).__name__}: {words}"),
+        hint="its transaction was rolled back; mend the revision and release again",
+        revision=revision,
+    )
