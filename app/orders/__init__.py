@@ -1,0 +1,1 @@
+"""The reference service: products and orders, on the public names of Tidegate."""

@@ -1,0 +1,1 @@
+"""The rules, and where a transaction begins and ends."""
