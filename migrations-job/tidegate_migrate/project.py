@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
-from alembic.util import CommandError, to_tuple
+from alembic.util import to_tuple
 
 from tidegate.schema import Failure, Manifest, Phase, Revision
 from tidegate_migrate.failure import MigrateError
@@ -45,10 +45,12 @@ def load(config_file: Path) -> Project:
         scripts = ScriptDirectory.from_config(config)
         # Alembic lists from the heads down; a manifest reads better from the base up.
         revisions = [_revision(scripts, script) for script in scripts.walk_revisions()][::-1]
-    except CommandError as error:
+    except MigrateError:
+        raise
+    except Exception as error:  # a revision is anybody's code, and a broken graph a KeyError
         raise MigrateError(
             Failure.SETTINGS,
-            f"the revisions of {config_file} do not load: {error}",
+            f"the revisions of {config_file} do not load: {type(error).__name__}: {error}",
             hint="run `alembic history` beside it and mend what it names",
         ) from error
     return Project(config, scripts, Manifest.of(revisions))

@@ -1,0 +1,35 @@
+"""What every room's tests share: a real PostgreSQL, one fresh database for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import pytest
+
+from tests.postgres import create_database, drop_database, embedded_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """One embedded server for each test process; its URL."""
+    # Not below pytest's own folder: every pytest that starts closes it to PostgreSQL's user.
+    with TemporaryDirectory(prefix="tidegate-postgres-") as directory:
+        with embedded_postgres(Path(directory)) as url:
+            yield url
+
+
+@pytest.fixture
+def database_url(postgres: str) -> Iterator[str]:
+    """An empty database of the test's own."""
+    name = f"test_{uuid4().hex}"
+    yield create_database(postgres, name)
+    drop_database(postgres, name)
+
+
+@pytest.fixture(scope="session")
+def orders_alembic() -> Path:
+    """The reference service's alembic.ini."""
+    return Path(__file__).resolve().parents[1] / "migrations-job" / "orders" / "alembic.ini"

@@ -1,0 +1,277 @@
+"""`tidegate migrate up` on a real PostgreSQL, as the Job runs it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.migrate.conftest import Rows, Tidegate, clean_environment
+from tests.migrate.project import ASYNC_ENV, SYNC_ENV, AlembicProject
+from tests.postgres import create_database, drop_database
+from tidegate.schema import Failure, Outcome, Phase, Report, Verdict
+from tidegate_migrate.lock import LOCK_KEY
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, Report]:
+    """Wait for a run with --json and read what it printed."""
+    output, errors = process.communicate(timeout=60)
+    assert output, errors
+    return process.returncode, Report.from_json(output)
+
+
+@pytest.mark.parametrize("env", [SYNC_ENV, ASYNC_ENV], ids=["sync env.py", "async env.py"])
+def test_an_empty_database_is_brought_to_the_head_with_one_history_row_each(
+    env: str, tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    project = AlembicProject(tmp_path / "project", env)
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    project.revision("b", "a", sql="ALTER TABLE t ADD y int", phase="contract")
+    run = tidegate("up", "--config", project.config, "--json", TIDEGATE_IMAGE="shop:1")
+    code, report = finish(run)
+    assert (code, report.outcome, report.verdict) == (0, Outcome.DONE, Verdict.CURRENT)
+    assert [(done.id, done.phase) for done in report.applied] == [
+        ("a", Phase.EXPAND),
+        ("b", Phase.CONTRACT),
+    ]
+    assert report.heads == ("b",)
+    assert rows(
+        "SELECT revision, phase, down, image, length(checksum), duration_seconds < 60 "
+        "FROM tidegate_schema_history ORDER BY revision"
+    ) == [("a", "expand", [], "shop:1", 64, True), ("b", "contract", ["a"], "shop:1", 64, True)]
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.outcome, report.applied) == (0, Outcome.NOTHING_TO_DO, ())
+
+
+def test_a_failing_revision_leaves_neither_schema_nor_version_nor_history_of_its_own(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows, tmp_path: Path
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    project.revision("b", "a", sql="ALTER TABLE t ADD y int; ALTER TABLE nowhere ADD z int")
+    message = tmp_path / "termination-log"
+    run = tidegate("up", "--config", project.config, "--report", message)
+    output, errors = run.communicate(timeout=60)
+    assert run.returncode == 1, output
+    assert "revision b failed" in errors
+    assert 'relation "nowhere" does not exist' in errors
+    report = Report.from_json(message.read_text())
+    assert (report.failure, report.revision) == (Failure.MIGRATION_ERROR, "b")
+    assert [done.id for done in report.applied] == ["a"]
+    assert (report.heads, report.verdict) == (("a",), Verdict.BEHIND)
+    assert rows("SELECT version_num FROM alembic_version") == [("a",)]
+    assert rows("SELECT revision FROM tidegate_schema_history") == [("a",)]
+    assert rows("SELECT count(*) FROM information_schema.columns WHERE table_name = 't'") == [(1,)]
+
+
+def test_a_contract_revision_waits_until_somebody_says_that_nothing_older_runs(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    up = ("up", "--config", project.config, "--json")
+    project.revision("a")
+    assert finish(tidegate(*up))[0] == 0
+    project.revision("b", "a").revision("c", "b", phase="contract")
+    code, report = finish(tidegate(*up))
+    assert (code, report.verdict) == (0, Verdict.CONTRACT_PENDING)
+    assert [done.id for done in report.applied] == ["b"]
+    code, report = finish(tidegate(*up, "--phase", "contract"))
+    assert (code, report.failure) == (4, Failure.INCOMPATIBLE)
+    assert "--nobody-runs-older" in report.hint
+    code, report = finish(tidegate(*up, "--phase", "contract", "--nobody-runs-older"))
+    assert (code, report.verdict, report.heads) == (0, Verdict.CURRENT, ("c",))
+
+
+def test_an_expand_revision_above_a_pending_contract_one_names_the_release_to_go_first(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    project.revision("b", "a", phase="contract").revision("c", "b")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.revision) == (4, Failure.INCOMPATIBLE, "b")
+    assert "release b first" in report.hint
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "verdict"),
+    [("expand", 0, Verdict.AHEAD_COMPATIBLE), ("contract", 4, Verdict.AHEAD_INCOMPATIBLE)],
+)
+def test_an_older_image_is_told_whether_the_newer_schema_lets_it_run(
+    phase: str,
+    code: int,
+    verdict: Verdict,
+    tmp_path: Path,
+    tidegate: Tidegate,
+    rows: Rows,
+) -> None:
+    old = AlembicProject(tmp_path / "old").revision("a")
+    new = AlembicProject(tmp_path / "new").revision("a").revision("b", "a", phase=phase)
+    assert finish(tidegate("up", "--config", new.config, "--json"))[0] == 0
+    result, report = finish(tidegate("up", "--config", old.config, "--json"))
+    assert (result, report.verdict) == (code, verdict)
+    assert list(report.ahead) == ["b"]
+    if code:
+        assert report.revision == "b"
+        assert "release an image that ships b" in report.hint
+    assert rows("SELECT version_num FROM alembic_version") == [("b",)]
+
+
+def test_of_eight_runners_started_at_once_one_migrates_and_none_errs(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int); SELECT pg_sleep(1)")
+    running = [tidegate("up", "--config", project.config, "--json") for _ in range(8)]
+    reports = [finish(run) for run in running]
+    assert [code for code, _ in reports] == [0] * 8
+    outcomes = sorted(report.outcome for _, report in reports)
+    assert outcomes == [Outcome.DONE, *[Outcome.NOTHING_TO_DO] * 7]
+    assert rows("SELECT count(*) FROM tidegate_schema_history") == [(1,)]
+
+
+def test_a_lock_that_does_not_come_free_names_its_holder(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    project.revision("a")
+    with psycopg.connect(
+        database_url, autocommit=True, application_name="the other runner"
+    ) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        run = tidegate("up", "--config", project.config, "--json", "--lock-timeout", "1")
+        code, report = finish(run)
+    assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)
+    assert "the other runner" in report.message
+
+
+def test_branches_and_their_merge_are_applied_whole(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a").revision("b1", "a").revision("b2", "a")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("b1", "b2"))
+    project.revision("m", "b1", "b2")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("m",))
+    assert rows("SELECT count(*) FROM tidegate_schema_history") == [(4,)]
+
+
+def test_a_terminated_run_cancels_its_statement_and_says_so(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int); SELECT pg_sleep(60)")
+    run = tidegate("up", "--config", project.config, "--json")
+    sleeping = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    )
+    deadline = time.monotonic() + 20
+    while rows(sleeping) == [(0,)] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    started = time.monotonic()
+    run.send_signal(signal.SIGTERM)
+    code, report = finish(run)
+    assert time.monotonic() - started < 5
+    assert (code, report.failure, report.revision) == (143, Failure.TERMINATED, "a")
+    assert rows(sleeping) == [(0,)]
+    assert rows("SELECT to_regclass('t')") == [(None,)]
+
+
+def test_without_database_url_it_says_what_to_set(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    code, report = finish(tidegate("up", "--config", project.config, "--json", DATABASE_URL=""))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert "DATABASE_URL is not set" in report.message
+    assert "postgresql://" in report.hint
+
+
+def test_a_wrong_password_fails_at_once_and_is_not_repeated(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, password_login: str
+) -> None:
+    wrong = database_url.replace("postgres@", f"{password_login}:not-the-password@")
+    run = tidegate("up", "--config", project.config, "--json", DATABASE_URL=wrong)
+    started = time.monotonic()
+    output, errors = run.communicate(timeout=60)
+    assert time.monotonic() - started < 10
+    report = Report.from_json(output)
+    assert (run.returncode, report.failure) == (2, Failure.SETTINGS)
+    assert password_login in report.message
+    assert "not-the-password" not in output + errors
+
+
+def test_a_database_that_is_not_there_yet_is_waited_for(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, postgres: str
+) -> None:
+    project.revision("a")
+    name = "late_" + database_url.partition("test_")[2].partition("?")[0]
+    late = database_url.replace(database_url.partition("@/")[2].partition("?")[0], name)
+    run = tidegate("up", "--config", project.config, "--json", DATABASE_URL=late)
+    time.sleep(1.5)
+    create_database(postgres, name)
+    try:
+        code, report = finish(run)
+        assert (code, report.outcome) == (0, Outcome.DONE)
+    finally:
+        drop_database(postgres, name)
+
+
+def test_a_database_that_never_comes_is_unreachable(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    url = "postgresql://nobody:secret-word@127.0.0.1:1/nowhere"
+    run = tidegate(
+        "up", "--config", project.config, "--connect-timeout", "1", "--json", DATABASE_URL=url
+    )
+    output, errors = run.communicate(timeout=60)
+    report = Report.from_json(output)
+    assert (run.returncode, report.failure) == (5, Failure.UNREACHABLE)
+    assert "127.0.0.1:1/nowhere within 1 s" in report.message
+    assert "secret-word" not in output + errors
+
+
+def test_direct_url_wins_over_a_pooler(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    project.revision("a")
+    pooler = "postgresql://nobody@127.0.0.1:1/pooler"
+    run = tidegate(
+        "up", "--config", project.config, "--json", DATABASE_URL=pooler, DIRECT_URL=database_url
+    )
+    assert finish(run)[0] == 0
+    assert rows("SELECT version_num FROM alembic_version") == [("a",)]
+
+
+def test_a_project_that_does_not_load_says_what_is_wrong(
+    project: AlembicProject, tidegate: Tidegate, tmp_path: Path
+) -> None:
+    project.revision("b", "missing")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert "missing" in report.message
+    code, report = finish(tidegate("up", "--config", tmp_path / "no.ini", "--json"))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+
+
+def test_an_unknown_phase_is_refused_with_the_two_there_are(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a", phase="shrink")
+    _, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert "'shrink'" in report.message
+    assert '"expand" or phase = "contract"' in report.hint
+
+
+def test_the_reference_service_ships_migrations_that_match_its_models(
+    orders_alembic: Path, tidegate: Tidegate, database_url: str
+) -> None:
+    assert finish(tidegate("up", "--config", orders_alembic, "--json"))[0] == 0
+    check = subprocess.run(
+        [sys.executable, "-m", "alembic", "-c", str(orders_alembic), "check"],
+        env=clean_environment() | {"DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+    )
+    assert check.returncode == 0, check.stdout + check.stderr
