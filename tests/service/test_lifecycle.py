@@ -1,0 +1,224 @@
+"""A process's life: start, readiness, drain, end; and the words it fails with."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests.migrate.project import AlembicProject
+from tests.service.conftest import Serve, Service, migrate
+
+
+def test_a_migrated_database_makes_the_service_ready_live_and_measured(
+    serve: Serve, migrated_url: str
+) -> None:
+    service = serve(DATABASE_URL=migrated_url)
+    ready = service.until_ready()
+    assert ready.json() == {
+        "status": "ok",
+        "checks": {"database": {"status": "ok"}, "schema": {"status": "ok"}},
+    }
+    assert httpx.get(f"{service.admin}/health/live").json() == {"status": "ok"}
+    assert httpx.get(f"{service.admin}/health/startup").status_code == 200
+    assert httpx.get(f"{service.url}/api/v1/products").json() == []
+    metrics = httpx.get(f"{service.admin}/metrics").text
+    assert (
+        'http_requests_total{handler="/api/v1/products",method="GET",status="2xx"} 1.0' in metrics
+    )
+    assert 'tidegate_schema_verdict{verdict="current"} 1.0' in metrics
+    for path in ("/metrics", "/health/ready"):  # the admin port only
+        assert httpx.get(f"{service.url}{path}").status_code == 404
+
+
+def test_an_unmigrated_database_keeps_a_new_pod_out_and_names_the_revisions(
+    serve: Serve, database_url: str, orders_alembic: Path
+) -> None:
+    service = serve(DATABASE_URL=database_url)
+    unready = service.until(lambda answer: "schema" in answer.text)
+    assert unready.status_code == 503
+    checks = unready.json()["checks"]
+    assert checks["database"] == {"status": "ok"}
+    assert checks["schema"] == {
+        "status": "failed",
+        "reason": "behind: the database lacks 0001, 0002; "
+        "run `tidegate migrate up` with this image",
+    }
+    assert httpx.get(f"{service.admin}/health/startup").status_code == 503
+    assert httpx.get(f"{service.admin}/health/live").status_code == 200
+    migrate(database_url, orders_alembic)
+    service.until_ready()
+
+
+@pytest.mark.parametrize(("phase", "may_start"), [("expand", True), ("contract", False)])
+def test_a_newer_schema_lets_an_older_image_start_only_if_it_kept_it_working(
+    phase: str,
+    may_start: bool,
+    serve: Serve,
+    migrated_url: str,
+    orders_alembic: Path,
+    tmp_path: Path,
+) -> None:
+    running = serve(DATABASE_URL=migrated_url)
+    running.until_ready()
+    newer = AlembicProject(tmp_path / "newer")
+    for name in ("0001", "0002"):
+        (source,) = (orders_alembic.parent / "versions").glob(f"{name}_*.py")
+        (newer.config.parent / "versions" / source.name).write_text(source.read_text())
+    newer.revision("0003", "0002", phase=phase)
+    command = ["--phase", "all", "--nobody-runs-older"] if phase == "contract" else []
+    migrate(migrated_url, newer.config, *command)
+    starting = serve(DATABASE_URL=migrated_url)
+    if may_start:
+        starting.until_ready()
+    else:
+        unready = starting.until(lambda answer: "schema" in answer.text)
+        assert unready.status_code == 503
+        assert unready.json()["checks"]["schema"]["reason"] == (
+            "ahead-incompatible: the database holds unshipped 0003; release an image that ships it"
+        )
+    # What was ready once stays ready: a changed verdict is for people and metrics.
+    assert httpx.get(f"{running.admin}/health/ready").status_code == 200
+    verdict = "ahead-compatible" if may_start else "ahead-incompatible"
+    metrics = httpx.get(f"{running.admin}/metrics").text
+    assert f'tidegate_schema_verdict{{verdict="{verdict}"}} 1.0' in metrics
+
+
+def test_a_database_that_closes_is_named_and_comes_back(
+    serve: Serve, migrated_url: str, postgres: str
+) -> None:
+    service = serve(DATABASE_URL=migrated_url)
+    service.until_ready()
+    name = migrated_url.partition("@/")[2].partition("?")[0]
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false".encode())
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+        _is_away(service)
+        connection.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true".encode())
+    service.until_ready()
+
+
+def test_a_server_that_does_not_run_is_named_and_no_traceback_reaches_the_client(
+    serve: Serve,
+) -> None:
+    service = serve(DATABASE_URL="postgresql://orders:secret-word@127.0.0.1:1/orders")
+    _is_away(service)
+    service.process.terminate()
+    assert "secret-word" not in service.stop()
+
+
+def _is_away(service: Service) -> None:
+    unready = service.until(lambda answer: "database" in answer.text and answer.status_code == 503)
+    assert unready.json()["checks"]["database"]["status"] == "failed"
+    refused = httpx.get(f"{service.url}/api/v1/products")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert refused.json()["detail"] == "the database does not answer"
+    assert httpx.get(f"{service.admin}/health/live").status_code == 200
+
+
+def test_sigterm_under_load_loses_no_request_and_ends_with_exit_code_0(
+    serve: Serve, migrated_url: str
+) -> None:
+    service = serve(DATABASE_URL=migrated_url)
+    service.until_ready()
+    stopping = threading.Event()
+    closing = threading.Event()
+
+    def keep_asking() -> int:
+        answered = 0
+        with httpx.Client(base_url=service.url) as client:
+            while not closing.is_set():
+                answer = client.get("/api/v1/products")
+                assert answer.status_code == 200
+                answered += 1
+                if stopping.is_set() and answer.headers.get("connection") == "close":
+                    closing.set()  # a load balancer would send the next request elsewhere
+        return answered
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(keep_asking) for _ in range(8)]
+        time.sleep(0.5)
+        service.process.send_signal(signal.SIGTERM)
+        stopping.set()
+        draining = service.until(lambda answer: answer.json()["status"] == "draining")
+        assert draining.status_code == 503
+        assert all(client.result() > 0 for client in clients)
+    assert closing.is_set()
+    service.stop()
+    assert service.process.returncode == 0
+
+
+def test_a_request_in_flight_at_sigterm_is_finished(serve: Serve) -> None:
+    service = serve("tests.service.apps:slow", TIDEGATE_DRAIN_DELAY="0")
+    service.until_ready()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.get, f"{service.url}/slow?seconds=1.5")
+        time.sleep(0.5)
+        service.process.send_signal(signal.SIGTERM)
+        assert answer.result().json() == {"answer": "whole"}
+    service.stop()
+    assert service.process.returncode == 0
+
+
+def test_liveness_notices_a_stuck_event_loop(serve: Serve) -> None:
+    service = serve("tests.service.apps:slow")
+    service.until_ready()
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(httpx.get, f"{service.url}/stuck?seconds=3", timeout=10)
+        time.sleep(0.3)
+        stuck = httpx.get(f"{service.admin}/health/live", timeout=10)
+        assert (stuck.status_code, stuck.json()["status"]) == (503, "stuck")
+        late.result()
+    assert httpx.get(f"{service.admin}/health/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "environment", "words"),
+    [
+        ("orders.main:app", {}, "DATABASE_URL is not set"),
+        ("orders.main:app", {"DATABASE_URL": "mysql://x"}, "DATABASE_URL: write it as postgres"),
+        (
+            "orders.main:app",
+            {"DATABASE_URL": "postgresql://u:secret-word@h/d", "APP_DATABASE_POOL_SIZE": "many"},
+            "APP_DATABASE_POOL_SIZE: Input should be a valid integer",
+        ),
+        ("tests.service.apps:slow", {"TIDEGATE_PORT": "70000"}, "TIDEGATE_PORT: Input should be"),
+        ("tests.service.apps:slow", {"TIDEGATE_DRAIN_DELAY": "-1"}, "TIDEGATE_DRAIN_DELAY: Input"),
+        (
+            "orders.main:app",
+            {"DATABASE_URL": "postgresql://u@h/d", "TIDEGATE_MANIFEST": "/none.json"},
+            "TIDEGATE_MANIFEST: /none.json: [Errno 2] No such file",
+        ),
+        ("tests.service.apps:bare", {}, "no FastAPI application with Tidegate(app)"),
+        ("tests.service.nowhere:app", {}, 'Could not import module "tests.service.nowhere"'),
+    ],
+)
+def test_what_cannot_be_served_says_why_and_exits_2(
+    target: str, environment: dict[str, str], words: str, serve: Serve
+) -> None:
+    service = serve(target, **environment)
+    output = service.stop()
+    assert words in output
+    assert service.process.returncode == 2
+    assert "Traceback" not in output
+    assert "secret-word" not in output
+
+
+@pytest.mark.parametrize("setting", ["TIDEGATE_PORT", "TIDEGATE_ADMIN_PORT"])
+def test_a_port_in_use_is_named_with_the_setting_that_moves_it(setting: str, serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        service = serve("tests.service.apps:slow", **{setting: str(port)})
+        output = service.stop()
+    assert service.process.returncode == 2
+    assert f"port {port} cannot be opened (Address already in use)" in output
+    assert f"set {setting} to another one" in output
