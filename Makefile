@@ -1,0 +1,64 @@
+# Every command a person needs. `make` alone prints them.
+.DEFAULT_GOAL := help
+.PHONY: help up down run test e2e lint format lock clean
+# `make run DATABASE_URL=…` and `KUBECONFIG=… make e2e` reach the commands through the environment.
+export DATABASE_URL KUBECONFIG
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+UV_COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/ready ## a Kubernetes cluster on this machine with a release that serves
+	@$(RUN) -m tests.cluster.release up
+
+down: $(VENV)/ready ## take that cluster away, without a trace
+	@$(RUN) -m tests.cluster.release down
+
+run: $(VENV)/ready ## the service alone, on an embedded PostgreSQL or DATABASE_URL
+	@$(RUN) -m tests.run
+
+test: $(VENV)/ready lint ## all fast tests: real PostgreSQL, real API server, no node
+	@$(RUN) -m tests.cluster build etcd kube-apiserver kubectl helm
+	@$(RUN) -m pytest -n 2 --dist loadfile -m 'not e2e'
+
+e2e: $(VENV)/ready ## a release on a real node of its own, asserted; KUBECONFIG=… for yours
+	@$(RUN) -m pytest -m e2e -s tests/e2e
+
+lint: $(VENV)/ready ## ruff and mypy
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/ready ## let ruff mend what it can
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+lock: $(VENV)/ready ## compile requirements/*.lock anew; UPGRADE=--upgrade takes newer versions
+	@test -x $(VENV)/uv/bin/uv || ($(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install -q uv)
+	$(UV_COMPILE) $(UPGRADE) requirements/build.in -o requirements/build.lock
+	$(UV_COMPILE) $(UPGRADE) requirements/operator.in -o requirements/operator.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml requirements/service.in --extra migrate \
+		-o requirements/service.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml requirements/dev.in --all-extras \
+		-o requirements/dev.lock
+
+clean: ## remove the virtual environment and the data of `make run`
+	rm -rf $(VENV) .tidegate
+
+# The tools and libraries, exactly as locked; made again when a lock file changes.
+$(VENV)/ready: requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| (echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.13" >&2; exit 1)
+	@echo "preparing $(VENV) (about a minute, once)"
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV) \
+		|| (echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/dev.lock
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,266 @@
+"""`make up` and `make down`: the whole product on a cluster, from images to a served order.
+
+python -m tests.cluster.release up|down [--name NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import toolchain
+from .errors import ClusterError
+from .existing import Existing
+from .images import Image, build
+from .interface import SERVICE_NODE_PORT, Cluster, choose
+from .kubectl import kubectl
+from .progress import Progress
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "shop"
+OPERATOR_NAMESPACE = "tidegate-system"
+REPOSITORY = "localhost/tidegate"
+# What the Dockerfile copies: the images' tag is its digest, so an unchanged tree changes nothing.
+IMAGE_INPUTS = ("Dockerfile", "pyproject.toml", "README.md", "LICENSE", "requirements",
+                "app", "operator", "migrations-job")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Release:
+    """The product on one cluster. Each step can be repeated.
+
+    ``tag`` is the checkout's own, as it was when the release began.
+    """
+
+    cluster: Cluster
+    progress: Progress
+    tag: str = field(default_factory=lambda: content_tag(ROOT))
+
+    def up(self) -> dict[str, Any]:
+        """Bring up everything and return the order that was placed and read back."""
+        self.progress.plan(10)
+        self.cluster.up()
+        self.database()
+        self.operator(self.image("operator", self.tag))
+        self.service(self.image("service", self.tag))
+        with self.progress.step("wait until the SchemaGate is Ready"):
+            self.kubectl("wait", "schemagate/orders", "--for=condition=Ready", "--timeout=90s")
+        with self.progress.step("place an order and read it back"):
+            return place_order(self.cluster.service_url)
+
+    def image(self, target: str, tag: str, context: Path = ROOT) -> str:
+        """Build one target of the Dockerfile and give it to the cluster; return its tag."""
+        name = f"{REPOSITORY}/{'orders' if target == 'service' else target}:{tag}"
+        archive = build(Image(name, context / "Dockerfile", context, target), self.progress)
+        with self.progress.step(f"load image {name}"):
+            self.cluster.load_image(archive)
+        return tag
+
+    def database(self) -> None:
+        """Run PostgreSQL in the cluster: a fixture, not part of the product."""
+        folder = Path(__file__).parent / "postgres"
+        name = f"{REPOSITORY}/postgres:test"
+        archive = build(Image(name, folder / "Dockerfile", folder), self.progress)
+        with self.progress.step("start PostgreSQL"):
+            self.cluster.load_image(archive)
+            for namespace in (NAMESPACE, OPERATOR_NAMESPACE):
+                self._namespace(namespace)
+            self.kubectl("apply", "--server-side", f"--filename={folder / 'postgres.yaml'}")
+            self.kubectl("rollout", "status", "statefulset/postgres", "--timeout=120s")
+
+    def operator(self, tag: str) -> None:
+        """Release the operator and its CRD."""
+        with self.progress.step("helm upgrade --install tidegate-operator --wait"):
+            ended = self.helm(
+                *("upgrade", "--install", "tidegate-operator", str(ROOT / "chart" / "operator")),
+                *("--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout=3m"),
+                *("--set", f"image.repository={REPOSITORY}/operator", "--set-string"),
+                f"image.tag={tag}",
+            )
+            _require(ended)
+
+    def service(self, tag: str, *arguments: str) -> None:
+        """Release the service: its migration Job first, then its pods.
+
+        Raises:
+            ClusterError: Helm's own words.
+        """
+        with self.progress.step("helm upgrade --install orders --wait"):
+            _require(self.try_service(tag, *arguments))
+
+    def try_service(self, tag: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Release the service and return how Helm ended, whichever way."""
+        return self.helm(
+            *("upgrade", "--install", "orders", str(ROOT / "chart" / "service")),
+            *("--namespace", NAMESPACE, "--wait", "--timeout=5m"),
+            *("--set", f"image.repository={REPOSITORY}/orders", "--set-string", f"image.tag={tag}"),
+            *("--set", "database.secretName=orders-database"),
+            *("--set", f"service.type=NodePort,service.nodePort={SERVICE_NODE_PORT}"),
+            *arguments,
+        )
+
+    def helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Helm against the cluster."""
+        program = toolchain.program("helm")
+        return subprocess.run(
+            [program, *arguments, "--kubeconfig", str(self.cluster.kubeconfig)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl in the service's namespace."""
+        return kubectl(self.cluster.kubeconfig, "--namespace", NAMESPACE, *arguments)
+
+    def get(self, *arguments: str) -> Any:  # noqa: ANN401 - whatever kind was asked for
+        """Read objects of the service's namespace as JSON."""
+        return json.loads(self.kubectl("get", *arguments, "--output=json"))
+
+    def down(self) -> None:
+        """Take the product from a cluster that stays, or the cluster with everything on it."""
+        if isinstance(self.cluster, Existing):
+            with self.progress.step("uninstall; the CRD stays, as another release may need it"):
+                for name, namespace in (
+                    ("orders", NAMESPACE),
+                    ("tidegate-operator", OPERATOR_NAMESPACE),
+                ):
+                    _require(
+                        self.helm("uninstall", name, "--namespace", namespace, "--ignore-not-found")
+                    )
+                    self.kubectl("delete", "namespace", namespace, "--ignore-not-found")
+        self.cluster.down()
+
+    def _namespace(self, name: str) -> None:
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": name,
+                # Everything that we ship has to pass the strictest standard.
+                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+            },
+        }
+        kubectl(
+            self.cluster.kubeconfig,
+            *("apply", "--server-side", "--filename=-"),
+            text=json.dumps(manifest),
+        )
+
+
+def content_tag(root: Path) -> str:
+    """Return a tag that changes exactly when what goes into the images does."""
+    digest = hashlib.sha256()
+    for name in IMAGE_INPUTS:
+        top = root / name
+        files = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file())
+        for path in files:
+            if "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(root)}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def place_order(url: str) -> dict[str, Any]:
+    """Order something over HTTP, read the order back and return it.
+
+    Raises:
+        ClusterError: the service did not answer as it should within 30 s.
+    """
+    sku = f"tea-{time.time_ns()}"
+    product = {"sku": sku, "name": "Tea", "price_cents": 450, "stock": 1000}
+    deadline = time.monotonic() + 30
+    while True:  # a NodePort's rules may follow the pods by a moment
+        try:
+            created = _http(f"{url}/api/v1/products", product)
+            break
+        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{url} does not answer: {error}") from None
+            time.sleep(0.2)
+    order = _http(f"{url}/api/v1/orders", {"lines": [{"product_id": created["id"], "quantity": 2}]})
+    read = _http(f"{url}/api/v1/orders/{order['id']}")
+    if read != order or read["total_cents"] != 900:
+        raise ClusterError(f"the order was read back differently: {order} became {read}")
+    return order
+
+
+def _http(url: str, body: object = None) -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own cluster
+        result: dict[str, Any] = json.load(answer)
+        return result
+
+
+def _require(ended: subprocess.CompletedProcess[str]) -> None:
+    if ended.returncode:
+        raise ClusterError(f"helm failed:\n{ended.stdout}{ended.stderr}".rstrip())
+
+
+def _farewell(release: Release, order: dict[str, Any], seconds: float) -> str:
+    url = release.cluster.service_url
+    product = order["lines"][0]["product_id"]
+    body = json.dumps({"lines": [{"product_id": product, "quantity": 1}]}, separators=(",", ":"))
+    programs = dict.fromkeys(
+        str(Path(toolchain.program(name)).parent) for name in ("kubectl", "helm")
+    )
+    return f"""
+The service answers at {url} (its API: {url}/api/docs) after {seconds:.0f} s.
+
+Create an order, and read one back:
+
+  curl -s {url}/api/v1/orders -H 'content-type: application/json' -d '{body}'
+  curl -s {url}/api/v1/orders/{order["id"]}
+
+Look at the release:
+
+  export PATH={":".join(programs)}:$PATH KUBECONFIG={release.cluster.kubeconfig}
+  kubectl get schemagates --namespace {NAMESPACE}
+  kubectl get pods,hpa,jobs --namespace {NAMESPACE}
+
+Its metrics are on the admin port, which no Service shows:
+
+  kubectl port-forward --namespace {NAMESPACE} deployment/orders 9000 &
+  curl -s 127.0.0.1:9000/metrics
+
+Take it all away: make down
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; a ClusterError is printed as it is, without a traceback."""
+    parser = argparse.ArgumentParser(prog="make up|down")
+    parser.add_argument("command", choices=["up", "down"])
+    parser.add_argument("--name", default="tidegate", help="which cluster (default: tidegate)")
+    chosen = parser.parse_args(arguments)
+    progress = Progress()
+    started = time.monotonic()
+    try:
+        release = Release(choose(chosen.name, os.environ, progress), progress)
+        if chosen.command == "down":
+            release.down()
+            return 0
+        order = release.up()
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; `make up` goes on from here, `make down` cleans", file=sys.stderr)
+        return 130
+    print(_farewell(release, order, time.monotonic() - started))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
