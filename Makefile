@@ -1,8 +1,6 @@
 # Every command a person needs. `make` alone prints them.
 .DEFAULT_GOAL := help
 .PHONY: help up down run test e2e lint format lock clean
-# `make run DATABASE_URL=…` and `KUBECONFIG=… make e2e` reach the commands through the environment.
-export DATABASE_URL KUBECONFIG
 
 PYTHON ?= python3
 VENV := .venv
