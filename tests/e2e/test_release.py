@@ -1,0 +1,159 @@
+"""Releases on a real node: what `make up` promises, the next release, and one that fails."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.cluster.release import place_order
+from tests.e2e.conftest import Stage
+from tests.e2e.load import steady_clients
+
+pytestmark = pytest.mark.e2e
+T = TypeVar("T")
+
+
+def conditions(stage: Stage) -> dict[str, dict[str, Any]]:
+    gate = stage.release.get("schemagate/orders")
+    return {condition["type"]: condition for condition in gate["status"]["conditions"]}
+
+
+def pods(stage: Stage) -> dict[str, dict[str, Any]]:
+    selector = "--selector=app.kubernetes.io/instance=orders,app.kubernetes.io/component=service"
+    return {pod["metadata"]["uid"]: pod for pod in stage.release.get("pods", selector)["items"]}
+
+
+def eventually(look: Callable[[], T | None], within: float, what: str) -> T:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        seen = look()
+        if seen:
+            return seen
+        time.sleep(1)
+    raise AssertionError(f"not within {within:g} s: {what}")
+
+
+def when(timestamp: str) -> datetime:
+    return datetime.fromisoformat(timestamp)
+
+
+def test_the_migration_is_done_before_the_first_pod_exists_and_an_order_is_served(
+    stage: Stage,
+) -> None:
+    order = place_order(stage.release.cluster.service_url)
+    assert order["total_cents"] == 900
+    job = stage.release.get("job/orders-migrate")
+    first = min(when(pod["metadata"]["creationTimestamp"]) for pod in pods(stage).values())
+    assert when(job["status"]["completionTime"]) <= first
+    assert all(row["status"] == "True" for row in conditions(stage).values())
+    gate = stage.release.get("schemagate/orders")
+    assert all(
+        row["observedGeneration"] == gate["metadata"]["generation"]
+        for row in gate["status"]["conditions"]
+    )
+    assert gate["status"]["image"].endswith(stage.base)
+
+
+def test_the_metrics_api_answers_and_the_autoscaler_sees_a_percentage(stage: Stage) -> None:
+    def percentage() -> re.Match[str] | None:
+        return re.search(r"cpu: \d+%/80%", stage.release.kubectl("get", "hpa/orders"))
+
+    eventually(percentage, 180, "the autoscaler shows a CPU percentage")
+
+    def all_measured() -> bool:
+        top = stage.release.kubectl("top", "pods", "--no-headers").split()
+        return {pod["metadata"]["name"] for pod in pods(stage).values()} <= set(top)
+
+    eventually(all_measured, 90, "`kubectl top pods` shows every pod of the service")
+
+
+def test_pods_run_without_root_without_a_writable_image_and_without_build_tools(
+    stage: Stage,
+) -> None:
+    program = (
+        "import json, os, pathlib, shutil\n"
+        "print(json.dumps({'uid': os.getuid(),"
+        " 'tools': [t for t in ('gcc', 'cc', 'make', 'uv') if shutil.which(t)],"
+        " 'caches': [str(p) for p in pathlib.Path('/').glob('*/.cache/pip')],"
+        " 'pid 1': pathlib.Path('/proc/1/cmdline').read_text().split(chr(0))[1:-1],"
+        " 'writable': os.access('/srv', os.W_OK) or os.access('/opt', os.W_OK)}))"
+    )
+    seen = json.loads(
+        stage.release.kubectl("exec", "deployment/orders", "--", "python", "-c", program)
+    )
+    assert (seen["uid"], seen["tools"], seen["caches"], seen["writable"]) == (10001, [], [], False)
+    # An exec-form command: the service itself gets SIGTERM, not a shell.
+    assert seen["pid 1"] == ["/opt/venv/bin/tidegate", "serve", "orders.main:app"]
+
+
+def test_a_second_release_with_one_more_migration_rolls_without_a_failed_request(
+    stage: Stage, tmp_path: Path
+) -> None:
+    before = pods(stage)
+    tag = stage.image_with_revision(
+        tmp_path / "next", "0003", "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text"
+    )
+    with steady_clients(stage.release.cluster.service_url) as answers:
+        stage.release.service(tag)
+        eventually(lambda: not before.keys() & pods(stage).keys(), 90, "the old pods are gone")
+    assert not answers.failures, f"{len(answers.failures)} failed, {answers.good} did not"
+    assert answers.good > 100
+    gate = stage.release.get("schemagate/orders")["status"]
+    assert (gate["heads"], gate["verdict"]) == (["0003"], "current")
+    assert gate["image"].endswith(tag)
+    assert all(row["status"] == "True" for row in conditions(stage).values())
+    place_order(stage.release.cluster.service_url)
+
+
+def test_a_rollback_over_an_expand_migration_goes_on_and_says_so(
+    stage: Stage, tmp_path: Path
+) -> None:
+    tag = stage.image_with_revision(
+        tmp_path / "next", "0003", "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text"
+    )
+    stage.release.service(tag)
+    rolled = stage.release.helm("rollback", "orders", "--namespace=shop", "--wait", "--timeout=5m")
+    assert rolled.returncode == 0, rolled.stderr
+
+    def rolled_back() -> bool:
+        gate = stage.release.get("schemagate/orders")["status"]
+        return bool(gate["image"].endswith(stage.base) and gate["verdict"] == "ahead-compatible")
+
+    eventually(rolled_back, 60, "the gate says ahead-compatible for the old image")
+    place_order(stage.release.cluster.service_url)
+
+
+def test_a_release_whose_migration_fails_leaves_the_old_pods_serving_and_says_why(
+    stage: Stage, tmp_path: Path
+) -> None:
+    before = pods(stage)
+    tag = stage.image_with_revision(
+        tmp_path / "broken", "broken1", "ALTER TABLE no_such_table ADD COLUMN note text"
+    )
+    with steady_clients(stage.release.cluster.service_url, clients=1) as answers:
+        ended = stage.release.try_service(tag)
+    assert ended.returncode != 0
+    said = (ended.stdout + ended.stderr).replace('\\"', '"')  # Helm logs the Job's words quoted
+    assert "revision broken1 failed" in said
+    assert 'relation "no_such_table" does not exist' in said
+    assert pods(stage).keys() == before.keys()
+    assert not answers.failures
+    place_order(stage.release.cluster.service_url)
+
+    def failed() -> dict[str, Any] | None:
+        seen = conditions(stage)
+        return seen["Ready"] if seen["Ready"]["status"] == "False" else None
+
+    ready = eventually(failed, 60, "the gate is not Ready")
+    assert ready["reason"] == "MigrationError"
+    assert 'relation "no_such_table" does not exist' in ready["message"]
+    assert conditions(stage)["RolledOut"]["status"] == "True"
+    migration = stage.release.get("schemagate/orders")["status"]["migration"]
+    assert migration["revision"] == "broken1"
