@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import cgroups, standin, toolchain
+from .commands import run
 from .engine import container_engine
 from .errors import ClusterError
 from .processes import Process, first_child, kill, wait_until
@@ -156,14 +156,4 @@ def _buildkitd(program: Path, state: Path) -> Iterator[str]:
 
 
 def _run(image: Image, command: list[str]) -> None:
-    ended = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if ended.returncode:
-        tail = "\n".join(ended.stdout.strip().splitlines()[-15:])
-        raise ClusterError(f"Building {image.tag} from {image.dockerfile} failed:\n{tail}")
+    run(command, what=f"Building {image.tag} from {image.dockerfile}", lines=15)

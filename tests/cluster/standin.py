@@ -11,13 +11,12 @@ import hashlib
 import os
 import shutil
 import ssl
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import archive, toolchain
-from .errors import ClusterError
+from .commands import run
 from .progress import Progress
 
 SUITE = "trixie"
@@ -104,17 +103,8 @@ def _like_the_official_image(root: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    ended = subprocess.run(
+    run(
         command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        what=f"`{' '.join(command)}`",
+        hint="It needs root and a Debian mirror; with a container engine it is not needed at all.",
     )
-    if ended.returncode:
-        tail = "\n".join(ended.stdout.strip().splitlines()[-4:])
-        raise ClusterError(
-            f"`{' '.join(command)}` failed:\n{tail}\n"
-            "It needs root and a Debian mirror; with a container engine it is not needed at all."
-        )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from .commands import run
 from .errors import ClusterError
 from .progress import Progress
 
@@ -283,22 +284,13 @@ def _build(module: Module, programs: list[str]) -> None:
 def _compile(module: Module, programs: list[str], room: Path) -> None:
     packages = [module.tools[name] for name in programs]
     command = ["go", "build", "-buildvcs=false", "-trimpath", "-ldflags", module.ldflags]
-    ended = subprocess.run(
+    run(
         [*command, "-o", f"{room}/", *packages],
-        cwd=module.folder,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        what=f"Building {', '.join(programs)} from {module.folder}",
+        hint="If that names a download, check GOPROXY and the network, then run it again.",
+        folder=module.folder,
+        environment=_environment(),
     )
-    if ended.returncode:
-        tail = "\n".join(ended.stdout.strip().splitlines()[-5:])
-        raise ClusterError(
-            f"Building {', '.join(programs)} from {module.folder} failed:\n{tail}\n"
-            "If that names a download, check GOPROXY and the network, then run it again."
-        )
 
 
 @contextmanager
@@ -328,17 +320,10 @@ def debian_packages(programs: Iterable[str], progress: Progress | None = None) -
 
 
 def _apt_get(*arguments: str) -> None:
-    ended = subprocess.run(
+    run(
         ["apt-get", "--quiet", *arguments],
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+        what=f"`apt-get {' '.join(arguments)}`",
+        hint="Run that line by hand, mend what it says, then run this again.",
+        lines=2,
+        environment={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
     )
-    if ended.returncode:
-        tail = " ".join(ended.stderr.strip().splitlines()[-2:])
-        raise ClusterError(
-            f"`apt-get {' '.join(arguments)}` failed: {tail}\n"
-            "Run that line by hand, mend what it says, then run this again."
-        )
