@@ -15,19 +15,19 @@ from pathlib import Path
 from tests.postgres import embedded_postgres
 
 ROOT = Path(__file__).resolve().parents[1]
-STATE = ROOT / ".tidegate"
 ALEMBIC = ROOT / "migrations-job" / "orders" / "alembic.ini"
 
 
-def main() -> int:
+def main(state: Path = ROOT / ".tidegate") -> int:
     """Start the database, migrate, serve; Ctrl-C stops the service, then the database."""
     environment = dict(os.environ)
-    STATE.mkdir(exist_ok=True)
+    state.mkdir(exist_ok=True)
     with ExitStack() as stack:
         if not environment.get("DATABASE_URL"):
-            print("starting PostgreSQL (its data stays in .tidegate/postgres)", flush=True)
-            environment["DATABASE_URL"] = stack.enter_context(embedded_postgres(STATE / "postgres"))
-        manifest = STATE / "manifest.json"
+            data = state / "postgres"
+            print(f"starting PostgreSQL (its data stays in {data})", flush=True)
+            environment["DATABASE_URL"] = stack.enter_context(embedded_postgres(data))
+        manifest = state / "manifest.json"
         environment.setdefault("TIDEGATE_MANIFEST", str(manifest))
         environment.setdefault("ALEMBIC_CONFIG", str(ALEMBIC))
         environment.setdefault("TIDEGATE_CONNECT_TIMEOUT", "10")
