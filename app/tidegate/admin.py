@@ -46,8 +46,8 @@ class Admin:
                 Route("/metrics", _metrics),
             ]
         )
-        config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
-        self._server = uvicorn.Server(config)
+        self._config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
+        self._server = uvicorn.Server(self._config)
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
@@ -64,6 +64,7 @@ class Admin:
         """Answer on the port; ``loop`` is the service's, on which checks run."""
         self.bind()
         self._loop = loop
+        self._server = uvicorn.Server(self._config)
         self._thread = threading.Thread(target=self._serve, name=_THREAD_NAME, daemon=True)
         self._thread.start()
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib.metadata import entry_points
 
 
 def main() -> int:
     """Run ``tidegate COMMAND ...`` and return its exit code."""
+    # As PID 1 of a container a process has no default action: without this, a SIGTERM that comes
+    # before the command has its own handler would be lost, and the pod killed much later.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     commands = {entry.name: entry for entry in entry_points(group="tidegate.commands")}
     name, *rest = sys.argv[1:] or ["--help"]
     if name not in commands:

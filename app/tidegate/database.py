@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tidegate.schema import HISTORY_TABLE, Applied, Phase, Revision
+from tidegate.schema import HISTORY_TABLE, Applied
 
 __all__ = ["asyncpg_url", "read_applied"]
 
@@ -31,17 +34,17 @@ def asyncpg_url(url: str) -> URL:
 
 async def read_applied(connection: AsyncConnection) -> Applied:
     """Read A: Alembic's heads and the history's rows; absent tables hold nothing."""
-    heads: frozenset[str] = frozenset()
-    history: dict[str, Revision] = {}
+    heads: Sequence[str] = ()
+    rows: Sequence[Any] = ()
     if await _exists(connection, "alembic_version"):
         names = await connection.execute(text("SELECT version_num FROM alembic_version"))
-        heads = frozenset(names.scalars())
+        heads = names.scalars().all()
     if await _exists(connection, HISTORY_TABLE):
-        rows = await connection.execute(
+        found = await connection.execute(
             text("SELECT revision, phase, down FROM tidegate_schema_history")
         )
-        history = {row[0]: Revision(row[0], Phase(row[1]), tuple(row[2])) for row in rows}
-    return Applied(heads, history)
+        rows = found.all()
+    return Applied.of(heads, rows)
 
 
 async def _exists(connection: AsyncConnection, table: str) -> bool:

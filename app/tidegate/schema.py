@@ -131,6 +131,22 @@ class Applied:
     heads: frozenset[str] = frozenset()
     history: Mapping[str, Revision] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, heads: Iterable[str], rows: Iterable[tuple[str, str, Iterable[str]]]) -> Applied:
+        """Take what the two tables hold; ``rows`` are revision, phase and what it builds on.
+
+        A row whose phase nobody knows counts as no row: its revision is then ``unknown``.
+        """
+        phases = {phase.value for phase in Phase}
+        return cls(
+            frozenset(heads),
+            {
+                name: Revision(name, Phase(phase), tuple(down))
+                for name, phase, down in rows
+                if phase in phases
+            },
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from prometheus_client import Gauge
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tidegate.database import read_applied
@@ -51,14 +52,22 @@ class SchemaCheck:
 
     async def __call__(self) -> None:
         """Fail with the verdict, the revision it is about and the way out."""
-        async with self._engine.connect() as connection:
-            applied = await read_applied(connection)
-        difference = compare(self._manifest, applied)
+        difference, why = None, ""
+        try:
+            async with self._engine.connect() as connection:
+                difference = compare(self._manifest, await read_applied(connection))
+        except (SQLAlchemyError, OSError) as error:
+            # Only the type: a driver's message may quote the URL it was given.
+            why = type(getattr(error, "orig", None) or error).__name__
         verdict = judge(difference)
         for each in Verdict:
             _METRIC.labels(each.value).set(each is verdict)
         if not verdict.permits_serving and not self._lifecycle.was_ready:
-            raise CheckFailedError(_explain(verdict, difference))
+            raise CheckFailedError(
+                _explain(verdict, difference)
+                if difference
+                else f"{verdict}: the version and history tables cannot be read ({why})"
+            )
 
 
 def _explain(verdict: Verdict, difference: Difference) -> str:

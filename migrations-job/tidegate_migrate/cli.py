@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tidegate_migrate.database import direct_url
+from tidegate_migrate.database import direct_url, libpq_url
 from tidegate_migrate.failure import EXIT_CODES, MigrateError, Terminated
 from tidegate_migrate.plan import Scope
 from tidegate_migrate.settings import Settings
@@ -75,9 +75,11 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     scope = Scope(getattr(arguments, "phase", Scope.EXPAND))
+    written_url = direct_url(os.environ)
     return Settings(
         config_file=arguments.config,
-        url=direct_url(os.environ),
+        url=libpq_url(written_url),
+        written_url=written_url,
         image=os.environ.get("TIDEGATE_IMAGE", ""),
         scope=scope,
         nobody_runs_older=getattr(arguments, "nobody_runs_older", False),
@@ -163,4 +165,5 @@ def _say(line: str) -> None:
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: let it clean up
     raise Terminated

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import psycopg
 
 from tidegate.schema import Failure
 from tidegate_migrate.failure import MigrateError
 
-_RETRY_EVERY = 1.0  # seconds
+_RETRY_EVERY: Final = 1.0  # seconds
+_FOR_ASYNCPG: Final = {
+    "async_fallback",
+    "prepared_statement_cache_size",
+    "prepared_statement_name_func",
+    "statement_cache_size",
+}
 
 
 def direct_url(environ: Mapping[str, str]) -> str:
-    """Return the URL for migrations, as libpq reads it: DIRECT_URL, else DATABASE_URL.
+    """Return the URL for migrations: DIRECT_URL, else DATABASE_URL.
 
     Raises:
         MigrateError: neither is set, or it does not name a PostgreSQL database.
@@ -29,14 +37,61 @@ def direct_url(environ: Mapping[str, str]) -> str:
             "DATABASE_URL is not set, so there is no database to migrate",
             hint="set DATABASE_URL=postgresql://user:password@host:5432/database",
         )
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     if not separator or scheme.split("+")[0] not in {"postgres", "postgresql"}:
         raise MigrateError(
             Failure.SETTINGS,
             f"{name} is not a PostgreSQL URL (it starts with {scheme.split(':')[0][:20]!r})",
             hint=f"set {name}=postgresql://user:password@host:5432/database",
         )
-    return f"postgresql://{rest}"
+    return url
+
+
+def libpq_url(url: str) -> str:
+    """Return the URL as libpq reads it, without what is meant for SQLAlchemy or asyncpg."""
+    parts = urlsplit(url)
+    query = [
+        ("sslmode" if name == "ssl" else name, value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        if name not in _FOR_ASYNCPG
+    ]
+    rest = url.partition("://")[2].partition("?")[0]
+    return f"postgresql://{rest}{'?' if query else ''}{urlencode(query, quote_via=quote)}"
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Turn what the server answers to the runner's own statements into a reason and a hint.
+
+    Raises:
+        MigrateError: ``unreachable`` when the connection broke, else ``settings``.
+    """
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise MigrateError(
+            Failure.SETTINGS,
+            f"the role of DATABASE_URL lacks a right: {_words(error)}",
+            hint="let it own the database, or grant it CREATE and USAGE on the schema",
+        ) from None
+    except psycopg.errors.ReadOnlySqlTransaction:
+        raise MigrateError(
+            Failure.SETTINGS,
+            "the database is read-only",
+            hint="name the primary, not a replica, in DATABASE_URL (or DIRECT_URL)",
+        ) from None
+    except psycopg.OperationalError as error:
+        raise MigrateError(
+            Failure.UNREACHABLE,
+            f"the connection to the database broke: {_words(error)}",
+            hint="what was not finished is rolled back; run this again",
+        ) from None
+    except psycopg.Error as error:
+        raise MigrateError(
+            Failure.SETTINGS,
+            f"the database refused the runner: {_words(error)}",
+            hint="mend what it says, then run this again",
+        ) from None
 
 
 def connect(
@@ -95,13 +150,19 @@ def hide_password(url: str, text: str) -> str:
         password = urlsplit(url).password
     except ValueError:  # a URL that does not parse may be quoted whole
         return text.replace(url, "…")
-    return text.replace(password, "…") if password else text
+    for form in filter(None, {password, unquote(password or "")}):
+        text = text.replace(form, "…")
+    return text
 
 
 def _place(url: str) -> str:
     """Return host, port and database of the URL, for a message."""
     parts = urlsplit(url)
     return f"{parts.netloc.rpartition('@')[2] or 'the local socket'}{parts.path}"
+
+
+def _words(error: psycopg.Error) -> str:
+    return error.diag.message_primary or _last_line(str(error))
 
 
 def _last_line(text: str) -> str:

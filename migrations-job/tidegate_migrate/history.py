@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from tidegate.schema import HISTORY_TABLE, Applied, Phase, Revision
+from tidegate.schema import HISTORY_TABLE, Applied, Revision
 
 _table = sa.Table(
     HISTORY_TABLE,
@@ -39,15 +39,15 @@ def ensure(connection: psycopg.Connection) -> None:
 
 def read(connection: psycopg.Connection) -> Applied:
     """Read A: Alembic's heads and the history's rows; absent tables hold nothing."""
-    heads: frozenset[str] = frozenset()
-    history: dict[str, Revision] = {}
+    heads: list[str] = []
+    rows: list[tuple[str, str, list[str]]] = []
     if _exists(connection, "alembic_version"):
-        rows = connection.execute("SELECT version_num FROM alembic_version")
-        heads = frozenset(row[0] for row in rows)
+        names = connection.execute("SELECT version_num FROM alembic_version")
+        heads = [name for (name,) in names]
     if _exists(connection, HISTORY_TABLE):
-        rows = connection.execute("SELECT revision, phase, down FROM tidegate_schema_history")
-        history = {row[0]: Revision(row[0], Phase(row[1]), tuple(row[2])) for row in rows}
-    return Applied(heads, history)
+        select = sa.select(_table.c.revision, _table.c.phase, _table.c.down)
+        rows = connection.execute(str(select).encode()).fetchall()
+    return Applied.of(heads, rows)
 
 
 def record(

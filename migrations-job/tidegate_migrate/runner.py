@@ -27,7 +27,7 @@ from tidegate.schema import (
     judge,
 )
 from tidegate_migrate import database, history
-from tidegate_migrate.failure import MigrateError, Terminated
+from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.lock import migration_lock
 from tidegate_migrate.plan import Plan, Scope, make_plan
 from tidegate_migrate.project import Project, load
@@ -52,12 +52,13 @@ def up(settings: Settings, say: Callable[[str], None]) -> Report:
         project = load(settings.config_file)
         with _connect(settings, say) as connection:
             try:
-                report = _up(settings, project, connection, progress, say)
+                with database.errors_in_words():
+                    report = _up(settings, project, connection, progress, say)
             except MigrateError as error:
                 report = failed(error, _seen(project, connection))
     except MigrateError as error:
         report = failed(error)
-    except Terminated:
+    except KeyboardInterrupt:  # SIGTERM, or Ctrl-C
         stop = MigrateError(
             Failure.TERMINATED,
             "the run was told to stop before it was done",
@@ -80,7 +81,8 @@ def status(settings: Settings, say: Callable[[str], None]) -> Report:
         MigrateError: the project does not load or the database cannot be reached.
     """
     project = load(settings.config_file)
-    with _connect(settings, say) as connection:
+    with _connect(settings, say) as connection, database.errors_in_words():
+        history.read(connection)
         seen = _seen(project, connection)
     return replace(seen, image=settings.image, outcome=Outcome.NOTHING_TO_DO)
 
@@ -203,12 +205,13 @@ def _run(
             checksum=project.checksum(step.up_revision_id),
         )
 
-    _point_env_at(project, settings.url)
+    _point_env_at(project, settings)
     environment = _environment(project, steps, on_version_apply)
     try:
         with environment:
             project.scripts.run_env()
-    except Exception as error:  # a revision is anybody's code: whatever it raises is its failure
+    # env.py and revisions are anybody's code: whatever they raise is their failure.
+    except (Exception, SystemExit) as error:
         raise _migration_error(settings.url, progress.running, error) from error
 
 
@@ -232,13 +235,14 @@ def _environment(
     return environment
 
 
-def _point_env_at(project: Project, url: str) -> None:
+def _point_env_at(project: Project, settings: Settings) -> None:
     """Let an env.py find the direct URL, whether it reads the environment or the ini file.
 
-    psycopg's dialect serves an async env.py as well as a sync one.
+    In the environment it stays as it was written: env.py may count on the driver it names. In
+    the ini file's place goes psycopg's, which serves an async env.py as well as a sync one.
     """
-    os.environ["DATABASE_URL"] = url
-    dialect_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    os.environ["DATABASE_URL"] = settings.written_url
+    dialect_url = settings.url.replace("postgresql://", "postgresql+psycopg://", 1)
     project.config.set_main_option("sqlalchemy.url", dialect_url.replace("%", "%%"))
 
 
@@ -272,7 +276,7 @@ def _connect(settings: Settings, say: Callable[[str], None]) -> psycopg.Connecti
     )
 
 
-def _migration_error(url: str, revision: str, error: Exception) -> MigrateError:
+def _migration_error(url: str, revision: str, error: BaseException) -> MigrateError:
     cause = getattr(error, "orig", None) or error
     words = " ".join(str(cause).split()) or type(cause).__name__
     where = f"revision {revision} failed" if revision else "env.py failed before any revision ran"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -20,7 +21,7 @@ from tidegate_migrate.lock import LOCK_KEY
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, Report]:
     """Wait for a run with --json and read what it printed."""
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert output, errors
     return process.returncode, Report.from_json(output)
 
@@ -55,7 +56,7 @@ def test_a_failing_revision_leaves_neither_schema_nor_version_nor_history_of_its
     project.revision("b", "a", sql="ALTER TABLE t ADD y int; ALTER TABLE nowhere ADD z int")
     message = tmp_path / "termination-log"
     run = tidegate("up", "--config", project.config, "--report", message)
-    output, errors = run.communicate(timeout=60)
+    output, errors = run.communicate(timeout=120)
     assert run.returncode == 1, output
     assert "revision b failed" in errors
     assert 'relation "nowhere" does not exist' in errors
@@ -194,7 +195,7 @@ def test_a_wrong_password_fails_at_once_and_is_not_repeated(
     wrong = database_url.replace("postgres@", f"{password_login}:not-the-password@")
     run = tidegate("up", "--config", project.config, "--json", DATABASE_URL=wrong)
     started = time.monotonic()
-    output, errors = run.communicate(timeout=60)
+    output, errors = run.communicate(timeout=120)
     assert time.monotonic() - started < 10
     report = Report.from_json(output)
     assert (run.returncode, report.failure) == (2, Failure.SETTINGS)
@@ -225,7 +226,7 @@ def test_a_database_that_never_comes_is_unreachable(
     run = tidegate(
         "up", "--config", project.config, "--connect-timeout", "1", "--json", DATABASE_URL=url
     )
-    output, errors = run.communicate(timeout=60)
+    output, errors = run.communicate(timeout=120)
     report = Report.from_json(output)
     assert (run.returncode, report.failure) == (5, Failure.UNREACHABLE)
     assert "127.0.0.1:1/nowhere within 1 s" in report.message
@@ -275,3 +276,52 @@ def test_the_reference_service_ships_migrations_that_match_its_models(
         text=True,
     )
     assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_a_role_without_rights_is_told_which_one_it_lacks(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, postgres: str
+) -> None:
+    project.revision("a")
+    role = "poor_" + uuid4().hex[:8]
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+        try:
+            poor = database_url.replace("postgres@", f"{role}@")
+            run = tidegate("up", "--config", project.config, "--json", DATABASE_URL=poor)
+            code, report = finish(run)
+        finally:
+            connection.execute(f"DROP ROLE {role}".encode())
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert "permission denied for schema public" in report.message
+    assert "grant it CREATE" in report.hint
+
+
+def test_a_read_only_database_is_named_as_one(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    project.revision("a")
+    read_only = f"{database_url}&options=-c%20default_transaction_read_only%3Don"
+    run = tidegate("up", "--config", project.config, "--json", DATABASE_URL=read_only)
+    code, report = finish(run)
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert report.message == "the database is read-only"
+
+
+def test_an_env_py_that_exits_has_failed_with_a_report(tmp_path: Path, tidegate: Tidegate) -> None:
+    project = AlembicProject(tmp_path / "project", "import sys; sys.exit('no vault token')")
+    project.revision("a")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (1, Failure.MIGRATION_ERROR)
+    assert "no vault token" in report.message
+
+
+def test_a_url_written_for_asyncpg_serves_the_runner_and_reaches_env_py_as_written(
+    tmp_path: Path, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    env = f"import os; assert '+asyncpg:' in os.environ['DATABASE_URL']\n{SYNC_ENV}"
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    written = database_url.replace("postgresql:", "postgresql+asyncpg:")
+    written += "&ssl=prefer&prepared_statement_cache_size=0"
+    code, _ = finish(tidegate("up", "--config", project.config, "--json", DATABASE_URL=written))
+    assert code == 0
+    assert rows("SELECT version_num FROM alembic_version") == [("a",)]

@@ -91,6 +91,43 @@ def test_a_newer_schema_lets_an_older_image_start_only_if_it_kept_it_working(
     assert f'tidegate_schema_verdict{{verdict="{verdict}"}} 1.0' in metrics
 
 
+def test_a_history_row_that_nobody_understands_makes_its_revision_unknown(
+    serve: Serve, migrated_url: str
+) -> None:
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO tidegate_schema_history "
+            "SELECT '0003', 'shrink', '{0002}', now(), 0, '', '' "
+        )
+        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+    service = serve(DATABASE_URL=migrated_url)
+    unready = service.until(lambda answer: "schema" in answer.text)
+    assert unready.json()["checks"]["schema"]["reason"] == (
+        "unknown: the database holds unshipped 0003; release an image that ships it"
+    )
+
+
+def test_a_version_table_that_cannot_be_read_keeps_out_a_new_pod_but_not_a_ready_one(
+    serve: Serve, migrated_url: str
+) -> None:
+    running = serve(DATABASE_URL=migrated_url)
+    running.until_ready()
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE alembic_version RENAME COLUMN version_num TO gone")
+    starting = serve(DATABASE_URL=migrated_url)
+    unready = starting.until(lambda answer: "schema" in answer.text)
+    assert "unknown: the version and history tables cannot be read" in unready.text
+    assert httpx.get(f"{running.admin}/health/ready").status_code == 200
+
+
+def test_sigterm_during_the_start_ends_the_process_at_once(serve: Serve) -> None:
+    service = serve("tests.service.apps:slow")
+    time.sleep(0.3)  # the interpreter is up, the server not yet
+    service.process.send_signal(signal.SIGTERM)
+    service.stop()
+    assert service.process.returncode in {143, -signal.SIGTERM, 0}
+
+
 def test_a_database_that_closes_is_named_and_comes_back(
     serve: Serve, migrated_url: str, postgres: str
 ) -> None:
