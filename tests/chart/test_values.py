@@ -157,7 +157,7 @@ def test_a_missing_secret_is_answered_with_the_line_to_type() -> None:
     said = refusal({"database": {"secretName": "", "urlKey": "uri"}})
     assert (
         "\n      kubectl create secret generic orders-database --namespace shop "
-        "--from-literal=uri='postgresql+asyncpg://USER:PASSWORD@HOST:5432/DATABASE'\n"
+        "--from-literal=uri='postgresql://USER:PASSWORD@HOST:5432/DATABASE'\n"
     ) in said
     assert "--set database.secretName=orders-database" in said
 

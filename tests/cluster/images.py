@@ -7,14 +7,15 @@ built from its Go module, started for one build and ended after it, on the stand
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import cgroups, standin, toolchain
@@ -25,6 +26,9 @@ from .processes import Process, first_child, kill, wait_until
 from .progress import Progress
 
 GROUP = "build"
+# What all our images are called; no registry answers to that name.
+REPOSITORY = "localhost/tidegate"
+KEPT_ARCHIVES = 4
 # A layer over /run that ends with the namespace; the machine's resolv.conf may lie below it.
 OWN_RUN = """
 set -e
@@ -39,13 +43,34 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
 
 @dataclass(frozen=True)
 class Image:
-    """What to build. The tag is also the name that pods ask for."""
+    """What to build. The tag is also the name that pods ask for.
+
+    A tag stands for its content: `content_tag` makes one. What was built once under a tag is not
+    built again.
+    """
 
     tag: str
     dockerfile: Path
     context: Path
     target: str = ""
-    build_contexts: Mapping[str, Path] = field(default_factory=dict)
+
+
+def content_tag(root: Path, inputs: Sequence[str]) -> str:
+    """A tag that changes exactly when one of these files or folders below `root` does."""
+    digest = hashlib.sha256()
+    for name in inputs:
+        top = root / name
+        files = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file())
+        for path in files:
+            if "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(root)}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def archive_of(tag: str) -> Path:
+    """Where the archive of an image lies in the cache, if it was ever built."""
+    return toolchain.cache_root() / "images" / (re.sub(r"[^\w.-]", "_", tag) + ".tar")
 
 
 def build(image: Image, progress: Progress | None = None) -> Path:
@@ -53,23 +78,38 @@ def build(image: Image, progress: Progress | None = None) -> Path:
     progress = progress or Progress()
     if not image.dockerfile.is_file():
         raise ClusterError(f"{image.dockerfile} does not exist, so {image.tag} cannot be built.")
-    target = toolchain.cache_root() / "images" / (re.sub(r"[^\w.-]", "_", image.tag) + ".tar")
+    target = archive_of(image.tag)
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        with progress.step(f"image {image.tag} is built"):
+            target.touch()  # the newest are kept
+        return target
     engine = container_engine()
     if engine:
         with progress.step(f"build image {image.tag}"):
             _with_engine(engine, image, target)
     else:
         _with_buildkit(image, target, progress)
+    _forget_older(image.tag)
     return target
+
+
+def _forget_older(tag: str) -> None:
+    """Keep the last few archives of a repository: one for each change would fill the disk."""
+    repository = archive_of(tag.rpartition(":")[0])
+    newest_first = sorted(
+        repository.parent.glob(f"{repository.stem}_*.tar"),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
+    for old in newest_first[KEPT_ARCHIVES:]:
+        old.unlink()
 
 
 def _with_engine(engine: str, image: Image, target: Path) -> None:
     command = [engine, "build", "--file", str(image.dockerfile), "--tag", image.tag]
     if image.target:
         command += ["--target", image.target]
-    for name, path in image.build_contexts.items():
-        command += ["--build-context", f"{name}={path}"]
     _run(image, [*command, str(image.context)])
     unfinished = target.with_suffix(".part")
     _run(image, [engine, "save", "--output", str(unfinished), image.tag])
@@ -117,8 +157,6 @@ def buildctl_arguments(
         arguments.append(f"--opt=context:{name}=oci-layout://base@{base.digest}")
     if image.target:
         arguments.append(f"--opt=target={image.target}")
-    for name, path in image.build_contexts.items():
-        arguments += [f"--local={name}={path}", f"--opt=context:{name}=local:{name}"]
     for name in PROXIES:
         if environ.get(name):
             arguments.append(f"--opt=build-arg:{name}={environ[name]}")

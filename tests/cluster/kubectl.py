@@ -10,7 +10,9 @@ from pathlib import Path
 
 from . import archive, toolchain
 from .errors import ClusterError
+from .images import REPOSITORY
 
+ADD_ON_TAG = "cluster"
 MANIFESTS = Path(__file__).parent / "manifests"
 
 
@@ -35,7 +37,7 @@ def add_on_image(name: str) -> Path:
     target = toolchain.cache_root() / "images" / f"{program.parent.name}.tar"
     with toolchain.locked(target.with_suffix(".lock")):
         if not target.exists():
-            tag = f"localhost/tidegate/{name}:cluster"
+            tag = f"{REPOSITORY}/{name}:{ADD_ON_TAG}"
             archive.program_image(target, tag, program, user=65532)
     return target
 

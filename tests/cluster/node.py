@@ -21,8 +21,9 @@ from pathlib import Path
 
 from . import archive, cgroups, toolchain
 from .errors import ClusterError
+from .images import REPOSITORY, archive_of
 from .inside import HOME, RUNTIME_SOCKET, Plan
-from .kubectl import add_on_image, apply, kubectl, wait_available
+from .kubectl import ADD_ON_TAG, add_on_image, apply, kubectl, wait_available
 from .processes import first_child, kill, log_tail, start_time, wait_until
 from .progress import Progress
 
@@ -123,6 +124,7 @@ class Node:
             for listener in listeners:
                 listener.close()
         with self._progress.step("load its images"):
+            self._forget_images()
             for name in ADD_ONS:
                 self.load_image(add_on_image(name))
         with self._progress.step("wait for the API server and the node"):
@@ -192,6 +194,16 @@ class Node:
         except ClusterError:
             return False
         return answer == "True"
+
+    def _forget_images(self) -> None:
+        """Drop the images of earlier releases that are no longer among the kept archives.
+
+        Now, because nothing runs yet that could ask for one of them.
+        """
+        for tag in self._ctr("images", "list", "--quiet").split():
+            ours = tag.startswith(f"{REPOSITORY}/") and not tag.endswith(f":{ADD_ON_TAG}")
+            if ours and not archive_of(tag).exists():
+                self._ctr("images", "remove", tag)
 
     def _config_of(self, tag: str) -> str:
         """The config digest of an image in the node, or nothing."""

@@ -6,7 +6,6 @@ python -m tests.cluster.release up|down [--name NAME]
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -21,7 +20,7 @@ from typing import Any
 from . import toolchain
 from .errors import ClusterError
 from .existing import Existing
-from .images import Image, build
+from .images import REPOSITORY, Image, build, content_tag
 from .interface import SERVICE_NODE_PORT, Cluster, choose
 from .kubectl import kubectl
 from .progress import Progress
@@ -29,8 +28,7 @@ from .progress import Progress
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "shop"
 OPERATOR_NAMESPACE = "tidegate-system"
-REPOSITORY = "localhost/tidegate"
-# What the Dockerfile copies: the images' tag is its digest, so an unchanged tree changes nothing.
+# What the Dockerfile copies; the images' tag is made of it, so an unchanged tree changes nothing.
 IMAGE_INPUTS = ("Dockerfile", "pyproject.toml", "README.md", "LICENSE", "requirements",
                 "app", "operator", "migrations-job")  # fmt: skip
 
@@ -44,7 +42,7 @@ class Release:
 
     cluster: Cluster
     progress: Progress
-    tag: str = field(default_factory=lambda: content_tag(ROOT))
+    tag: str = field(default_factory=lambda: content_tag(ROOT, IMAGE_INPUTS))
 
     def up(self) -> dict[str, Any]:
         """Bring up everything and return the order that was placed and read back."""
@@ -69,13 +67,15 @@ class Release:
     def database(self) -> None:
         """Run PostgreSQL in the cluster: a fixture, not part of the product."""
         folder = Path(__file__).parent / "postgres"
-        name = f"{REPOSITORY}/postgres:test"
+        tag = content_tag(folder, ["Dockerfile", "entrypoint.sh"])
+        name = f"{REPOSITORY}/postgres:{tag}"
         archive = build(Image(name, folder / "Dockerfile", folder), self.progress)
         with self.progress.step("start PostgreSQL"):
             self.cluster.load_image(archive)
             for namespace in (NAMESPACE, OPERATOR_NAMESPACE):
                 self._namespace(namespace)
-            self.kubectl("apply", "--server-side", f"--filename={folder / 'postgres.yaml'}")
+            manifest = (folder / "postgres.yaml").read_text()
+            self._apply(manifest.replace(f"{REPOSITORY}/postgres:TAG", name))
             self.kubectl("rollout", "status", "statefulset/postgres", "--timeout=120s")
 
     def operator(self, tag: str) -> None:
@@ -151,24 +151,11 @@ class Release:
                 "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
             },
         }
-        kubectl(
-            self.cluster.kubeconfig,
-            *("apply", "--server-side", "--filename=-"),
-            text=json.dumps(manifest),
-        )
+        self._apply(json.dumps(manifest))
 
-
-def content_tag(root: Path) -> str:
-    """Return a tag that changes exactly when what goes into the images does."""
-    digest = hashlib.sha256()
-    for name in IMAGE_INPUTS:
-        top = root / name
-        files = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file())
-        for path in files:
-            if "__pycache__" not in path.parts:
-                digest.update(f"{path.relative_to(root)}\0".encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    def _apply(self, manifest: str) -> None:
+        command = ("--namespace", NAMESPACE, "apply", "--server-side", "--filename=-")
+        kubectl(self.cluster.kubeconfig, *command, text=manifest)
 
 
 def place_order(url: str) -> dict[str, Any]:

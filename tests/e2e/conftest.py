@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.images import REPOSITORY, content_tag
 from tests.cluster.interface import choose
 from tests.cluster.progress import Progress
-from tests.cluster.release import REPOSITORY, Release, content_tag
+from tests.cluster.release import IMAGE_INPUTS, Release
 from tests.e2e.images import checkout_with_revision
 
 EMPTY_THE_DATABASE = (
@@ -30,7 +31,7 @@ class Stage:
     def image_with_revision(self, folder: Path, name: str, statement: str) -> str:
         """Build and load an image that ships one more revision; return its tag."""
         context = checkout_with_revision(folder, name, statement)
-        return self.release.image("service", content_tag(context), context)
+        return self.release.image("service", content_tag(context, IMAGE_INPUTS), context)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ problems are told at once, each with the value's name and what to do.
 {{- if not .Values.database.secretName -}}
 {{- $secret := printf "%s-database" $fullname -}}
 {{- $key := .Values.database.urlKey -}}
-{{- $create := printf "kubectl create secret generic %s --namespace %s --from-literal=%s='postgresql+asyncpg://USER:PASSWORD@HOST:5432/DATABASE'" $secret .Release.Namespace $key -}}
+{{- $create := printf "kubectl create secret generic %s --namespace %s --from-literal=%s='postgresql://USER:PASSWORD@HOST:5432/DATABASE'" $secret .Release.Namespace $key -}}
 {{- $problems = append $problems (printf "database.secretName is empty: name the Secret whose key %s holds the database's address. If there is none yet, type\n      %s\n    and add --set database.secretName=%s" $key $create $secret) -}}
 {{- end -}}
 
