@@ -53,7 +53,8 @@ $(VENV)/ready: requirements/dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| (echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.13" >&2; exit 1)
 	@echo "preparing $(VENV) (about a minute, once)"
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV) \
+	@# An environment that an earlier try left half made has no pip: begin anew.
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) \
 		|| (echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements/dev.lock

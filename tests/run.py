@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,53 +10,87 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.postgres import embedded_postgres
+from tests.postgres import EmbeddedPostgresError, embedded_postgres
+from tidegate.ports import bind
+from tidegate.settings import Settings, SettingsError, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 ALEMBIC = ROOT / "migrations-job" / "orders" / "alembic.ini"
 
 
+class BusyError(Exception):
+    """Another `make run` uses the same data."""
+
+
 def main(state: Path = ROOT / ".tidegate") -> int:
     """Start the database, migrate, serve; Ctrl-C stops the service, then the database."""
+    # Until the service runs, every way to end this ends the database with it.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
+    os.environ.setdefault("TIDEGATE_HOST", "127.0.0.1")
+    try:
+        settings = read_settings(Settings)
+        for port, name in ((settings.port, "PORT"), (settings.admin_port, "ADMIN_PORT")):
+            bind(settings.host, port, name).close()
+        with ExitStack() as stack:
+            return _run(settings, state, stack)
+    except (BusyError, EmbeddedPostgresError, SettingsError) as error:
+        print(f"make run: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(settings: Settings, state: Path, stack: ExitStack) -> int:
     environment = dict(os.environ)
     state.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        if not environment.get("DATABASE_URL"):
-            data = state / "postgres"
-            print(f"starting PostgreSQL (its data stays in {data})", flush=True)
-            environment["DATABASE_URL"] = stack.enter_context(embedded_postgres(data))
-        manifest = state / "manifest.json"
-        environment.setdefault("TIDEGATE_MANIFEST", str(manifest))
-        environment.setdefault("ALEMBIC_CONFIG", str(ALEMBIC))
-        environment.setdefault("TIDEGATE_CONNECT_TIMEOUT", "10")
-        for command in (["manifest", "--output", str(manifest)], ["up"]):
-            code = subprocess.call([*_tidegate(), "migrate", *command], env=environment)
-            if code:
-                return code
-        return _serve(environment)
+    if not environment.get("DATABASE_URL"):
+        stack.enter_context(_alone(state / "lock"))
+        data = state / "postgres"
+        print(f"starting PostgreSQL (its data stays in {data})", flush=True)
+        environment["DATABASE_URL"] = stack.enter_context(embedded_postgres(data))
+    manifest = state / "manifest.json"
+    environment.setdefault("TIDEGATE_MANIFEST", str(manifest))
+    environment.setdefault("ALEMBIC_CONFIG", str(ALEMBIC))
+    environment.setdefault("TIDEGATE_CONNECT_TIMEOUT", "10")
+    for command in (["manifest", "--output", str(manifest)], ["up"]):
+        code = subprocess.call([*_tidegate(), "migrate", *command], env=environment)
+        if code:
+            return code
+    return _serve(settings, environment)
 
 
-def _serve(environment: dict[str, str]) -> int:
+def _serve(settings: Settings, environment: dict[str, str]) -> int:
     server = subprocess.Popen([*_tidegate(), "serve", "orders.main:app"], env=environment)
     # The terminal sends Ctrl-C to the service as well: here it only means waiting for it.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    if _until_ready(server, environment.get("TIDEGATE_ADMIN_PORT", "9000")):
-        _greet(environment)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: server.terminate())
+    if _until_ready(server, settings.admin_port):
+        service = f"http://127.0.0.1:{settings.port}"
+        admin = f"http://127.0.0.1:{settings.admin_port}"
+        print(
+            f"\nready: {service}/api/docs\n"
+            f"       {admin}/health/ready and {admin}/metrics\n"
+            "Ctrl-C stops the service and the database; the data stays.\n",
+            flush=True,
+        )
     return server.wait()
 
 
-def _until_ready(server: subprocess.Popen[bytes], admin_port: str) -> bool:
+def _until_ready(server: subprocess.Popen[bytes], admin_port: int) -> bool:
     url = f"http://127.0.0.1:{admin_port}/health/ready"
+    reason: Exception | str = "it did not answer"
     deadline = time.monotonic() + 30
     while server.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=2):
                 return True
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except OSError as error:
             reason = error
         time.sleep(0.1)
     if server.poll() is None:
@@ -63,15 +98,17 @@ def _until_ready(server: subprocess.Popen[bytes], admin_port: str) -> bool:
     return False
 
 
-def _greet(environment: dict[str, str]) -> None:
-    service = f"http://127.0.0.1:{environment.get('TIDEGATE_PORT', '8000')}"
-    admin = f"http://127.0.0.1:{environment.get('TIDEGATE_ADMIN_PORT', '9000')}"
-    print(
-        f"\nready: {service}/api/docs\n"
-        f"       {admin}/health/ready and {admin}/metrics\n"
-        "Ctrl-C stops the service and the database; the data stays.\n",
-        flush=True,
-    )
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the data for this process; the kernel lets go of it should the process be killed."""
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"another `make run` uses {path.parent}; end it, or set DATABASE_URL"
+            ) from None
+        yield
 
 
 def _tidegate() -> list[str]:

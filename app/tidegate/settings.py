@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -35,6 +35,14 @@ class Settings(BaseSettings):
         None, description="The shipped revisions, as `tidegate migrate manifest` writes them."
     )
 
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.port and self.port == self.admin_port:
+            raise ValueError(
+                f"TIDEGATE_PORT and TIDEGATE_ADMIN_PORT are both {self.port}; they must differ"
+            )
+        return self
+
 
 def read_settings(model: type[S]) -> S:
     """Read settings of the given class from the environment.
@@ -63,7 +71,7 @@ def _explain(model: type[BaseSettings], problem: ErrorDetails) -> str:
         if location in {name, alias}:
             break
     else:
-        return problem["msg"]
+        return problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{variable.upper()} is not set. {field.description or ''}".rstrip()
     return f"{variable.upper()}: {problem['msg'].removeprefix('Value error, ')}"

@@ -44,6 +44,15 @@ def direct_url(environ: Mapping[str, str]) -> str:
             f"{name} is not a PostgreSQL URL (it starts with {scheme.split(':')[0][:20]!r})",
             hint=f"set {name}=postgresql://user:password@host:5432/database",
         )
+    try:
+        urlsplit(url).port
+    except ValueError:
+        raise MigrateError(
+            Failure.SETTINGS,
+            f"{name} does not parse: its port is not a number, or its host not a host",
+            hint=f"set {name}=postgresql://user:password@host:5432/database, "
+            "with special characters percent-encoded",
+        ) from None
     return url
 
 
@@ -117,14 +126,16 @@ def connect(
                 application_name=application_name,
                 connect_timeout=5,
             )
-        except psycopg.ProgrammingError as error:  # the URL itself does not parse
+        except psycopg.ProgrammingError:
+            # libpq's own words quote the part that it could not read, and that may be the password.
             raise MigrateError(
                 Failure.SETTINGS,
-                f"the database URL does not parse: {hide_password(url, str(error))}",
-                hint="percent-encode special characters in user and password",
+                f"the URL of the database at {_place(url)} does not parse",
+                hint="percent-encode special characters in user and password, and check the "
+                "options behind the question mark",
             ) from None
         except psycopg.OperationalError as error:
-            reason = _last_line(hide_password(url, str(error)))
+            reason = _gist(hide_password(url, str(error)))
             where = _place(url)
             if "authentication failed" in reason:
                 raise MigrateError(
@@ -151,7 +162,8 @@ def hide_password(url: str, text: str) -> str:
     except ValueError:  # a URL that does not parse may be quoted whole
         return text.replace(url, "…")
     for form in filter(None, {password, unquote(password or "")}):
-        text = text.replace(form, "…")
+        # A short one is also a part of honest words.
+        text = text.replace(form if len(form) > 5 else f":{form}@", "…")
     return text
 
 
@@ -162,9 +174,13 @@ def _place(url: str) -> str:
 
 
 def _words(error: psycopg.Error) -> str:
-    return error.diag.message_primary or _last_line(str(error))
+    return error.diag.message_primary or _gist(str(error))
 
 
-def _last_line(text: str) -> str:
+def _gist(text: str) -> str:
+    """Return the line that says most: the first, or of several tries the last one's."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+    if not lines:
+        return "no reason given"
+    several = lines[0].startswith("Multiple connection attempts")
+    return (lines[-1] if several else lines[0]).removeprefix("connection failed: ")

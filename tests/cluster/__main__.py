@@ -42,7 +42,6 @@ def main(arguments: list[str]) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     progress = Progress()
     if chosen.command == "build":
-        progress.plan(len(toolchain.missing(chosen.programs)))
         toolchain.ensure(chosen.programs, progress)
         return 0
     cluster = choose(chosen.name, progress=progress)

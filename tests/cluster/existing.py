@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,6 +66,10 @@ class Existing:
                 f"KUBECONFIG points at {server}; to use that cluster, say how it gets images: "
                 f"{EXAMPLE}\nUnset KUBECONFIG to have a cluster made here instead."
             )
+        loader = shlex.split(self._load_command)[0]
+        if shutil.which(loader) is None:
+            raise ClusterError(f"LOAD_IMAGE runs {loader}, which is not here. Mend it: {EXAMPLE}")
+        self._progress.plan(1)
         with self._progress.step(f"use the cluster at {server}"):
             kubectl(self.kubeconfig, "get", "--raw=/readyz", "--request-timeout=10s")
 

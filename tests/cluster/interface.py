@@ -76,8 +76,10 @@ def choose(
             "the right one chosen."
         )
     pointed_at = environ.get("KUBECONFIG", "")
-    # A shell that still has our own kubeconfig exported means our own cluster.
+    # A shell that still has the kubeconfig of `make up` exported means a cluster made here. With
+    # LOAD_IMAGE beside it, it means that very cluster.
     ours = state_folder(name).parent in Path(pointed_at).absolute().parents
+    ours = ours and not environ.get("LOAD_IMAGE")
     if wish == "existing" or (not wish and pointed_at and not ours):
         return Existing(environ, progress)
     if wish == "kind" or (not wish and container_engine() and kind_program()):

@@ -59,7 +59,7 @@ class Kind:
                 return
             self.down()
         self.state.mkdir(parents=True, exist_ok=True)
-        self._progress.plan(len(toolchain.missing(["kubectl", "metrics-server"])) + 2)
+        self._progress.plan(2)
         toolchain.ensure(["kubectl", "metrics-server"], self._progress)
         with self._progress.step("create a kind cluster (about 1 min)"):
             self._run(

@@ -73,7 +73,7 @@ class Node:
             if self.is_up():
                 self._progress.note(f"cluster {self.name} is already up")
                 return
-            self._progress.plan(len(toolchain.missing(PROGRAMS)) + 4)
+            self._progress.plan(4)
             toolchain.debian_packages(SYSTEM_PROGRAMS, self._progress)
             programs = toolchain.ensure(PROGRAMS, self._progress)
             self._clean()

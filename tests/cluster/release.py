@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ from .progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "shop"
+# Marks the namespaces that `up` made, for `down` to know them again.
+OURS = "tidegate.dev/made-by=make-up"
 OPERATOR_NAMESPACE = "tidegate-system"
 # What the Dockerfile copies; the images' tag is made of it, so an unchanged tree changes nothing.
 IMAGE_INPUTS = ("Dockerfile", "pyproject.toml", "README.md", "LICENSE", "requirements",
@@ -47,6 +50,8 @@ class Release:
     def up(self) -> dict[str, Any]:
         """Bring up everything and return the order that was placed and read back."""
         self.progress.plan(10)
+        for name in ("kubectl", "helm"):
+            toolchain.program(name, self.progress)
         self.cluster.up()
         self.database()
         self.operator(self.image("operator", self.tag))
@@ -81,6 +86,7 @@ class Release:
     def operator(self, tag: str) -> None:
         """Release the operator and its CRD."""
         with self.progress.step("helm upgrade --install tidegate-operator --wait"):
+            self._unlock("tidegate-operator", OPERATOR_NAMESPACE)
             ended = self.helm(
                 *("upgrade", "--install", "tidegate-operator", str(ROOT / "chart" / "operator")),
                 *("--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout=3m"),
@@ -96,6 +102,7 @@ class Release:
             ClusterError: Helm's own words.
         """
         with self.progress.step("helm upgrade --install orders --wait"):
+            self._unlock("orders", NAMESPACE)
             _require(self.try_service(tag, *arguments))
 
     def try_service(self, tag: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -130,26 +137,45 @@ class Release:
     def down(self) -> None:
         """Take the product from a cluster that stays, or the cluster with everything on it."""
         if isinstance(self.cluster, Existing):
+            self.progress.plan(1)
             with self.progress.step("uninstall; the CRD stays, as another release may need it"):
-                for name, namespace in (
-                    ("orders", NAMESPACE),
-                    ("tidegate-operator", OPERATOR_NAMESPACE),
-                ):
-                    _require(
-                        self.helm("uninstall", name, "--namespace", namespace, "--ignore-not-found")
-                    )
-                    self.kubectl("delete", "namespace", namespace, "--ignore-not-found")
+                self._uninstall()
         self.cluster.down()
 
+    def _uninstall(self) -> None:
+        """Remove what `up` made on somebody else's cluster: what carries its label, no more."""
+        for namespace in self.kubectl("get", "namespace", f"--selector={OURS}", "-oname").split():
+            for release in self._helm_list(namespace.removeprefix("namespace/")):
+                where = ("--namespace", release["namespace"])
+                _require(self.helm("uninstall", release["name"], *where))
+            self.kubectl("delete", namespace)
+
+    def _helm_list(self, namespace: str) -> list[dict[str, str]]:
+        ended = self.helm("list", "--namespace", namespace, "--output=json")
+        _require(ended)
+        releases: list[dict[str, str]] = json.loads(ended.stdout)
+        return releases
+
+    def _unlock(self, name: str, namespace: str) -> None:
+        """Forget a revision that an earlier, killed Helm left pending: it locks the release."""
+        pending = "status in (pending-install, pending-upgrade, pending-rollback)"
+        selector = f"--selector=owner=helm,name={name},{pending}"
+        kubectl(self.cluster.kubeconfig, "--namespace", namespace, "delete", "secret", selector)
+
     def _namespace(self, name: str) -> None:
+        found = self.kubectl("get", "namespace", name, "--ignore-not-found", "--output=json")
+        key, _, value = OURS.partition("=")
+        if found and json.loads(found)["metadata"].get("labels", {}).get(key) != value:
+            raise ClusterError(
+                f"This cluster has a namespace {name} already, and it is not ours.\n"
+                f"Use another cluster, or, if nobody needs it: kubectl delete namespace {name}"
+            )
+        # Everything that we ship has to pass the strictest standard.
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", key: value}
         manifest = {
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": {
-                "name": name,
-                # Everything that we ship has to pass the strictest standard.
-                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-            },
+            "metadata": {"name": name, "labels": labels},
         }
         self._apply(json.dumps(manifest))
 
@@ -233,6 +259,9 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     progress = Progress()
     started = time.monotonic()
+    # A closed terminal or a plain `kill` must undo what is half done, as Ctrl-C does.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
     try:
         release = Release(choose(chosen.name, os.environ, progress), progress)
         if chosen.command == "down":

@@ -43,6 +43,7 @@ def base(progress: Progress) -> StandIn:
     with toolchain.locked(folder.with_suffix(".lock")):
         if not folder.exists():
             toolchain.debian_packages(("debootstrap", "unshare"), progress)
+            progress.plan(1)
             with progress.step(f"bootstrap a Debian {SUITE} base (about 1 min, once)"):
                 _make(folder, trusted)
     return StandIn(folder, (folder / "digest").read_text())

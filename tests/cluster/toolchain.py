@@ -219,10 +219,10 @@ def binary(name: str, progress: Progress | None = None) -> Path:
     return ensure([name], progress)[name]
 
 
-def program(name: str) -> str:
+def program(name: str, progress: Progress | None = None) -> str:
     """A client program (helm, kubectl): the pinned one, or PATH's where Go cannot build it."""
     try:
-        return str(binary(name))
+        return str(binary(name, progress))
     except ClusterError:
         found = shutil.which(name)
         if found is None:
@@ -247,9 +247,8 @@ def ensure(names: Iterable[str], progress: Progress | None = None) -> dict[str, 
     if todo:
         for module_name in todo:
             _check_go(_modules()[module_name])
-        if progress is None:
-            progress = Progress()
-            progress.plan(len(todo))
+        progress = progress or Progress()
+        progress.plan(len(todo))
         for module_name, programs in todo.items():
             about = f" (about {ABOUT[module_name]}, once)" if module_name in ABOUT else ""
             with progress.step(f"build {_listed(programs)}{about}"):
@@ -314,6 +313,7 @@ def debian_packages(programs: Iterable[str], progress: Progress | None = None) -
             f"Install them, on Debian and Ubuntu: sudo apt-get install {' '.join(packages)}"
         )
     progress = progress or Progress()
+    progress.plan(1)
     with progress.step(f"install Debian packages {', '.join(packages)}"):
         _apt_get("update")
         _apt_get("install", "--yes", "--no-install-recommends", *packages)

@@ -231,6 +231,11 @@ def test_liveness_notices_a_stuck_event_loop(serve: Serve) -> None:
         ("tests.service.apps:slow", {"TIDEGATE_PORT": "70000"}, "TIDEGATE_PORT: Input should be"),
         ("tests.service.apps:slow", {"TIDEGATE_DRAIN_DELAY": "-1"}, "TIDEGATE_DRAIN_DELAY: Input"),
         (
+            "tests.service.apps:slow",
+            {"TIDEGATE_PORT": "18123", "TIDEGATE_ADMIN_PORT": "18123"},
+            "TIDEGATE_PORT and TIDEGATE_ADMIN_PORT are both 18123; they must differ",
+        ),
+        (
             "orders.main:app",
             {"DATABASE_URL": "postgresql://u@h/d", "TIDEGATE_MANIFEST": "/none.json"},
             "TIDEGATE_MANIFEST: /none.json: [Errno 2] No such file",
