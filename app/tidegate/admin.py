@@ -59,6 +59,9 @@ class Admin:
         """
         if self._listener is None:
             self._listener = bind(self._settings.host, self._settings.admin_port, "ADMIN_PORT")
+            # At once, unlike the service's: a probe may wait for an answer, and two sockets that
+            # are only bound could share the port.
+            self._listener.listen()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer on the port; ``loop`` is the service's, on which checks run."""

@@ -63,7 +63,8 @@ class Tidegate:
         self.add_check("database", database)
         if self.settings.manifest:
             manifest = read_manifest(self.settings.manifest)
-            self.add_check("schema", SchemaCheck(manifest, engine, self.lifecycle))
+            within = self.settings.check_timeout * 0.75
+            self.add_check("schema", SchemaCheck(manifest, engine, self.lifecycle, within=within))
 
     def _wrap_lifespan(self, app: FastAPI) -> None:
         inner = app.router.lifespan_context

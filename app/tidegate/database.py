@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tidegate.schema import HISTORY_TABLE, Applied
+
+_LIBPQ_ONLY: Final = {
+    "application_name",
+    "channel_binding",
+    "connect_timeout",
+    "gssencmode",
+    "keepalives",
+    "options",
+    "sslcert",
+    "sslcrl",
+    "sslkey",
+    "sslpassword",
+    "sslrootcert",
+    "tcp_user_timeout",
+}
 
 __all__ = ["asyncpg_url", "read_applied"]
 
@@ -29,6 +44,10 @@ def asyncpg_url(url: str) -> URL:
     query = dict(parsed.query)
     if "sslmode" in query:  # libpq's word; asyncpg calls it ssl
         query["ssl"] = query.pop("sslmode")
+    for name in sorted(_LIBPQ_ONLY & query.keys()):
+        raise ValueError(
+            f"asyncpg does not take the option {name}; leave it out, or keep it for DIRECT_URL"
+        )
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 

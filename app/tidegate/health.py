@@ -23,7 +23,7 @@ class Health:
     @property
     def ok(self) -> bool:
         """Whether every check passed."""
-        return not any(self.reasons.values())
+        return all(reason is None for reason in self.reasons.values())
 
     def as_dict(self) -> dict[str, dict[str, str]]:
         """Return the checks as the JSON body shows them."""
@@ -44,10 +44,10 @@ async def _run(check: Check, within: float) -> str | None:
         async with asyncio.timeout(within):
             await check()
     except CheckFailedError as error:
-        return str(error)
+        return str(error) or "failed"
     except TimeoutError:
         return f"no answer within {within:g} s"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Only the type: a driver's message may quote the URL it was given.
         return type(error).__name__
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from tidegate.settings import SettingsError
@@ -20,6 +21,11 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            raise SettingsError(
+                f"TIDEGATE_HOST: nothing can listen on {host} ({error.strerror}); "
+                "set it to an address of this machine, or leave it out for all of them"
+            ) from None
         raise SettingsError(
             f"port {port} cannot be opened ({error.strerror}); "
             f"end what listens there or set TIDEGATE_{setting} to another one"

@@ -11,7 +11,7 @@ that matters is in two differences: what is *pending* (K without A) and what is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Final
@@ -280,18 +280,20 @@ class Report:
 
     def _shorter(self) -> Report:
         changes: dict[str, Any] = {}
+        words = {name: getattr(self, name) for name in ("message", "hint", "image", "revision")}
+        longest = max(words, key=lambda name: len(words[name]))
         if self.applied:
-            changes["applied"] = self.applied[1:]
+            changes["applied"] = self.applied[_eighth(self.applied) :]
         elif len(self.pending) > 1:
             changes["pending"] = _without_the_least(self.pending, Phase.EXPAND, Phase.CONTRACT)
         elif len(self.ahead) > 1:
             changes["ahead"] = _without_the_least(self.ahead, Phase.CONTRACT, None, Phase.EXPAND)
         elif len(self.heads) > 1:
-            changes["heads"] = self.heads[:-1]
-        else:
-            words = {name: getattr(self, name) for name in ("message", "hint", "image", "revision")}
-            longest = max(words, key=lambda name: len(words[name]))
-            changes[longest] = words[longest][: len(words[longest]) * 9 // 10]
+            changes["heads"] = self.heads[: -_eighth(self.heads)]
+        elif words[longest]:
+            changes[longest] = words[longest][: -_eighth(words[longest])]
+        else:  # a single revision id that fills the message: what happened still gets through
+            changes = {"heads": (), "pending": {}, "ahead": {}}
         return replace(self, **changes, omitted=self.omitted + 1)
 
     @classmethod
@@ -329,9 +331,14 @@ class Report:
             raise ValueError(f"not a migration report ({type(error).__name__}: {error})") from error
 
 
+def _eighth(entries: Sized) -> int:
+    """How much to drop at a time: an eighth, so that thousands take tens of tries."""
+    return max(1, len(entries) // 8)
+
+
 def _without_the_least(
     entries: Mapping[str, Phase | None], *by_severity: Phase | None
 ) -> dict[str, Phase | None]:
-    """Return the entries without one of those that weigh least in the verdict."""
+    """Return the entries without an eighth: those that weigh least in the verdict."""
     ordered = sorted(entries, key=lambda name: by_severity.index(entries[name]))
-    return {name: entries[name] for name in ordered[:-1]}
+    return {name: entries[name] for name in ordered[: -_eighth(ordered)]}

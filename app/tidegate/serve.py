@@ -37,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     sys.path.insert(0, str(Path.cwd()))  # as uvicorn does: an app beside us needs no install
     try:
-        app, gate = _find(arguments.app)
-        settings = gate.settings
+        app, installed = _find(arguments.app)
+        settings = installed.settings
         listener = bind(settings.host, settings.port, "PORT")
-        gate.admin.bind()
-    except (ImportFromStringError, SettingsError, TypeError) as error:
+        installed.admin.bind()
+    except (ImportFromStringError, NoAppError, SettingsError) as error:
         print(f"tidegate serve: {error}", file=sys.stderr)
         return 2
     server = DrainingServer(
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             timeout_graceful_shutdown=settings.drain_timeout,
             server_header=False,
         ),
-        gate,
+        installed,
     )
     logger.info(
         "Serving http://%s:%d, health and metrics on port %d",
@@ -63,12 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if server.started else 3
 
 
+class NoAppError(Exception):
+    """MODULE:APP names something that cannot be served."""
+
+
 class DrainingServer(uvicorn.Server):
     """Waits for the drain delay between SIGTERM and the stop, and exits 0 afterwards."""
 
-    def __init__(self, config: uvicorn.Config, gate: Tidegate) -> None:
+    def __init__(self, config: uvicorn.Config, installed: Tidegate) -> None:
         super().__init__(config)
-        self._gate = gate
+        self._installed = installed
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, remembering the loop that a signal handler must wake."""
@@ -78,15 +82,15 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on the first SIGTERM; stop at once on Ctrl-C or a second signal."""
         # uvicorn's own handler would raise the signal again when all is done: exit code 143.
-        if sig == signal.SIGTERM and not self._gate.lifecycle.draining:
-            self._gate.lifecycle.draining = True
+        if sig == signal.SIGTERM and not self._installed.lifecycle.draining:
+            self._installed.lifecycle.draining = True
             self._loop.call_soon_threadsafe(
-                self._loop.call_later, self._gate.settings.drain_delay, self._stop
+                self._loop.call_later, self._installed.settings.drain_delay, self._stop
             )
         elif self.should_exit:
             self.force_exit = True
         else:
-            self._gate.lifecycle.draining = True
+            self._installed.lifecycle.draining = True
             self._stop()
 
     def _stop(self) -> None:
@@ -95,7 +99,7 @@ class DrainingServer(uvicorn.Server):
 
 def _find(target: str) -> tuple[FastAPI, Tidegate]:
     app = import_from_string(target)
-    gate = getattr(getattr(app, "state", None), "tidegate", None)
-    if not isinstance(app, FastAPI) or not isinstance(gate, Tidegate):
-        raise TypeError(f"{target} is no FastAPI application with Tidegate(app) installed")
-    return app, gate
+    installed = getattr(getattr(app, "state", None), "tidegate", None)
+    if not isinstance(app, FastAPI) or not isinstance(installed, Tidegate):
+        raise NoAppError(f"{target} is no FastAPI application with Tidegate(app) installed")
+    return app, installed

@@ -25,12 +25,17 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port of the service.")
     admin_port: int = Field(9000, ge=0, le=65535, description="Port of health and metrics.")
     drain_delay: float = Field(
-        5.0, ge=0, description="After SIGTERM: how long to keep answering while endpoints update."
+        5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="After SIGTERM: how long to keep answering while endpoints update.",
     )
     drain_timeout: int = Field(
         20, ge=1, description="After the delay: how long requests in flight may take to end."
     )
-    check_timeout: float = Field(2.0, gt=0, description="How long one health check may take.")
+    check_timeout: float = Field(
+        2.0, gt=0, allow_inf_nan=False, description="How long one health check may take."
+    )
     manifest: Path | None = Field(
         None, description="The shipped revisions, as `tidegate migrate manifest` writes them."
     )

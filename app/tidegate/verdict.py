@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
@@ -45,18 +46,22 @@ def read_manifest(path: Path) -> Manifest:
 class SchemaCheck:
     """Judges at every call; refuses only until the process was ready once."""
 
-    def __init__(self, manifest: Manifest, engine: AsyncEngine, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, manifest: Manifest, engine: AsyncEngine, lifecycle: Lifecycle, *, within: float
+    ) -> None:
         self._manifest = manifest
         self._engine = engine
         self._lifecycle = lifecycle
+        self._within = within
 
     async def __call__(self) -> None:
         """Fail with the verdict, the revision it is about and the way out."""
         difference, why = None, ""
         try:
-            async with self._engine.connect() as connection:
+            # Its own time-out, below the check's: a table that is locked is a verdict, too.
+            async with asyncio.timeout(self._within), self._engine.connect() as connection:
                 difference = compare(self._manifest, await read_applied(connection))
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError) as error:  # a TimeoutError is an OSError
             # Only the type: a driver's message may quote the URL it was given.
             why = type(getattr(error, "orig", None) or error).__name__
         verdict = judge(difference)

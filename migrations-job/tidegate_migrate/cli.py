@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from tidegate.schema import Failure
 from tidegate_migrate.database import direct_url, libpq_url
 from tidegate_migrate.failure import EXIT_CODES, MigrateError, Terminated
 from tidegate_migrate.plan import Scope
@@ -47,11 +48,22 @@ def _up(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        _check_report_path(arguments.report)
         report = runner.up(_settings(arguments), _say)
     except MigrateError as error:
         report = failed(error)
     deliver(report, arguments.report, as_json=arguments.json)
     return EXIT_CODES[report.failure] if report.failure else 0
+
+
+def _check_report_path(path: Path | None) -> None:
+    """Find out before anything is migrated that the report would have no place."""
+    if path and not path.parent.is_dir():
+        raise MigrateError(
+            Failure.SETTINGS,
+            f"there is no folder {path.parent} for the report",
+            hint="name a file in a folder that exists with --report or TIDEGATE_REPORT",
+        )
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -68,8 +80,15 @@ def _manifest(arguments: argparse.Namespace) -> int:
     text = load(arguments.config).manifest.to_json() + "\n"
     if arguments.output is None:
         print(text, end="")
-    else:
+        return 0
+    try:
         arguments.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MigrateError(
+            Failure.SETTINGS,
+            f"the manifest could not be written to {arguments.output}: {error.strerror}",
+            hint="name a file in a folder that exists with --output",
+        ) from None
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,11 +10,15 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from tidegate.schema import Failure
 from tidegate_migrate.failure import MigrateError
 
 _RETRY_EVERY: Final = 1.0  # seconds
+_SHORT: Final = 5  # characters
+# What no waiting mends. A role or a database that is missing may still be made.
+_REFUSALS: Final = ("authentication failed", "no pg_hba.conf entry")
 _FOR_ASYNCPG: Final = {
     "async_fallback",
     "prepared_statement_cache_size",
@@ -44,16 +49,29 @@ def direct_url(environ: Mapping[str, str]) -> str:
             f"{name} is not a PostgreSQL URL (it starts with {scheme.split(':')[0][:20]!r})",
             hint=f"set {name}=postgresql://user:password@host:5432/database",
         )
+    # Nothing of the URL is quoted here: the part that does not parse may be the password.
     try:
-        urlsplit(url).port
-    except ValueError:
+        conninfo_to_dict(libpq_url(url))
+        well_formed = _is_whole(url)
+    except (ValueError, psycopg.ProgrammingError):
+        well_formed = False
+    if not well_formed:
         raise MigrateError(
             Failure.SETTINGS,
-            f"{name} does not parse: its port is not a number, or its host not a host",
-            hint=f"set {name}=postgresql://user:password@host:5432/database, "
-            "with special characters percent-encoded",
-        ) from None
+            f"{name} does not parse as postgresql://user:password@host:5432/database",
+            hint="percent-encode what is not a letter or digit in user and password "
+            "(for example / as %2F), and check the port and the options behind the question mark",
+        )
     return url
+
+
+def _is_whole(url: str) -> bool:
+    """Tell whether the user's part ends where it seems to: an @ further on says it does not."""
+    rest = url.partition("://")[2]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    path = rest[len(authority) :].partition("?")[0]
+    port = urlsplit(url).port  # raises a ValueError for one that is no number
+    return authority.count("@") <= 1 and "@" not in path and (port is None or port > 0)
 
 
 def libpq_url(url: str) -> str:
@@ -126,22 +144,15 @@ def connect(
                 application_name=application_name,
                 connect_timeout=5,
             )
-        except psycopg.ProgrammingError:
-            # libpq's own words quote the part that it could not read, and that may be the password.
-            raise MigrateError(
-                Failure.SETTINGS,
-                f"the URL of the database at {_place(url)} does not parse",
-                hint="percent-encode special characters in user and password, and check the "
-                "options behind the question mark",
-            ) from None
         except psycopg.OperationalError as error:
-            reason = _gist(hide_password(url, str(error)))
+            reason = _gist(str(error))
             where = _place(url)
-            if "authentication failed" in reason:
+            refused = any(words in str(error) for words in _REFUSALS)
+            if refused or ('role "' in reason and time.monotonic() >= deadline):
                 raise MigrateError(
                     Failure.SETTINGS,
                     f"PostgreSQL at {where} refused the login: {reason}",
-                    hint="check user and password in DATABASE_URL (or DIRECT_URL)",
+                    hint="check user and password in DATABASE_URL (or DIRECT_URL), and pg_hba.conf",
                 ) from None
             if time.monotonic() >= deadline:
                 raise MigrateError(
@@ -156,21 +167,19 @@ def connect(
 
 
 def hide_password(url: str, text: str) -> str:
-    """Return the text without the URL's password, should a driver have put it there."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:  # a URL that does not parse may be quoted whole
-        return text.replace(url, "…")
+    """Return the text without the URL's password, should env.py or a driver have put it there."""
+    password = urlsplit(url).password
     for form in filter(None, {password, unquote(password or "")}):
         # A short one is also a part of honest words.
-        text = text.replace(form if len(form) > 5 else f":{form}@", "…")
+        text = text.replace(form if len(form) > _SHORT else f":{form}@", "…")
     return text
 
 
 def _place(url: str) -> str:
     """Return host, port and database of the URL, for a message."""
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2] or 'the local socket'}{parts.path}"
+    parts = conninfo_to_dict(url)
+    host = parts.get("host", "the local socket")
+    return f"{host}:{parts.get('port', 5432)}/{parts.get('dbname', parts.get('user', ''))}"
 
 
 def _words(error: psycopg.Error) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import psycopg
@@ -55,8 +55,8 @@ def migration_lock(
     try:
         yield
     finally:
-        # Ends with the connection in any case; a broken connection has released it already.
-        if not connection.closed and not connection.broken:
+        # A connection that broke has released it already, and must not hide what went wrong.
+        with suppress(psycopg.OperationalError):
             connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +41,19 @@ def load(config_file: Path) -> Project:
             f"there is no Alembic configuration at {config_file}",
             hint="name it with --config or ALEMBIC_CONFIG",
         )
-    config = Config(str(config_file))
+    # What an env.py may look for of the command line, as Alembic's own would have it.
+    options = Namespace(x=None, sql=False, tag=None, revision="heads", name="alembic")
+    config = Config(str(config_file), cmd_opts=options)
     try:
         scripts = ScriptDirectory.from_config(config)
         # Alembic lists from the heads down; a manifest reads better from the base up.
         revisions = [_revision(scripts, script) for script in scripts.walk_revisions()][::-1]
     except MigrateError:
         raise
-    except Exception as error:  # a revision is anybody's code, and a broken graph a KeyError
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a revision is anybody's code, and a broken graph a KeyError
         raise MigrateError(
             Failure.SETTINGS,
             f"the revisions of {config_file} do not load: {type(error).__name__}: {error}",

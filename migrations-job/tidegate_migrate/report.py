@@ -31,7 +31,10 @@ def deliver(report: Report, path: Path | None, *, as_json: bool) -> None:
     if path is None and TERMINATION_LOG.exists():
         path = TERMINATION_LOG
     if path is not None:
-        path.write_text(report.to_json(Report.LIMIT), encoding="utf-8")
+        try:
+            path.write_text(report.to_json(Report.LIMIT), encoding="utf-8")
+        except OSError as error:  # what was done is done: say it, and keep the exit code
+            print(f"the report could not be written to {path}: {error.strerror}", file=sys.stderr)
     show(report, as_json=as_json)
 
 
@@ -44,7 +47,7 @@ def show(report: Report, *, as_json: bool) -> None:
         print(f"what to do: {report.hint}", file=sys.stderr)
     else:
         heads = ", ".join(report.heads) or "none"
-        print(f"{report.outcome}: verdict {report.verdict}, database at {heads}")
+        print(f"verdict {report.verdict}, database at {heads}")
         for title, names in (("pending", report.pending), ("ahead", report.ahead)):
             if names:
                 listed = ", ".join(f"{name} ({phase or '?'})" for name, phase in names.items())

@@ -6,8 +6,10 @@ Each revision runs in a transaction of its own; the history row is written in it
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,8 +17,10 @@ import psycopg
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.util import to_tuple
+from sqlalchemy.exc import ProgrammingError
 
 from tidegate.schema import (
+    Applied,
     AppliedRevision,
     Difference,
     Failure,
@@ -39,7 +43,8 @@ from tidegate_migrate.settings import Settings
 class _Progress:
     """What has happened so far, so that a run that breaks off can still report it."""
 
-    applied: list[AppliedRevision] = field(default_factory=list)
+    planned: frozenset[str] = frozenset()
+    applied: dict[str, AppliedRevision] = field(default_factory=dict)
     running: str = ""
 
 
@@ -47,29 +52,19 @@ def up(settings: Settings, say: Callable[[str], None]) -> Report:
     """Apply what the scope allows, and report. Never raises for a failed migration."""
     started = time.monotonic()
     progress = _Progress()
-    report = Report(Outcome.FAILED, Verdict.UNKNOWN)
     try:
         project = load(settings.config_file)
         with _connect(settings, say) as connection:
-            try:
-                with database.errors_in_words():
-                    report = _up(settings, project, connection, progress, say)
-            except MigrateError as error:
-                report = failed(error, _seen(project, connection))
+            report = _up_and_look(settings, project, connection, progress, say)
     except MigrateError as error:
         report = failed(error)
-    except KeyboardInterrupt:  # SIGTERM, or Ctrl-C
-        stop = MigrateError(
-            Failure.TERMINATED,
-            "the run was told to stop before it was done",
-            hint="what was not finished is rolled back; run it again",
-            revision=progress.running,
-        )
-        report = failed(stop, report)
+    except KeyboardInterrupt:
+        report = failed(_terminated(progress))
     return replace(
         report,
         image=settings.image,
-        applied=tuple(progress.applied),
+        # Where env.py keeps one transaction around all of them, a failure takes all of them back.
+        applied=tuple(done for done in progress.applied.values() if done.id not in report.pending),
         seconds=round(time.monotonic() - started, 3),
     )
 
@@ -78,13 +73,48 @@ def status(settings: Settings, say: Callable[[str], None]) -> Report:
     """Look, and change nothing.
 
     Raises:
-        MigrateError: the project does not load or the database cannot be reached.
+        MigrateError: the project does not load or the database cannot be read.
     """
     project = load(settings.config_file)
     with _connect(settings, say) as connection, database.errors_in_words():
-        history.read(connection)
-        seen = _seen(project, connection)
+        seen = _seen(project, history.read(connection))
     return replace(seen, image=settings.image, outcome=Outcome.NOTHING_TO_DO)
+
+
+def _up_and_look(
+    settings: Settings,
+    project: Project,
+    connection: psycopg.Connection,
+    progress: _Progress,
+    say: Callable[[str], None],
+) -> Report:
+    """Run, then report what the database holds, however the run ended."""
+    outcome = Outcome.FAILED
+    error: MigrateError | None = None
+    try:
+        with database.errors_in_words():
+            outcome = _up(settings, project, connection, progress, say)
+    except MigrateError as raised:
+        error = raised
+    except KeyboardInterrupt:  # SIGTERM, or Ctrl-C
+        error = _terminated(progress)
+    seen = _look(settings, project, connection)
+    missed = sorted(progress.planned & seen.pending.keys())
+    if error is None and missed:
+        error = MigrateError(
+            Failure.MIGRATION_ERROR,
+            f"env.py ended without an error, and {missed[0]} is not applied",
+            hint="env.py has to call context.run_migrations() on the database of DATABASE_URL, "
+            "and to keep its versions in alembic_version",
+            revision=missed[0],
+        )
+    elif error is None and seen.verdict is Verdict.UNKNOWN:
+        error = MigrateError(
+            Failure.UNREACHABLE,
+            "the database could not be asked what the run left behind",
+            hint="run this again: what is applied is not applied twice",
+        )
+    return failed(error, seen) if error else replace(seen, outcome=outcome)
 
 
 def _up(
@@ -93,30 +123,31 @@ def _up(
     connection: psycopg.Connection,
     progress: _Progress,
     say: Callable[[str], None],
-) -> Report:
+) -> Outcome:
     # Once without the lock: the twentieth runner of a release need not queue for nothing.
-    if not _decide(settings, project, connection).revisions:
-        return replace(_seen(project, connection), outcome=Outcome.NOTHING_TO_DO)
+    if not _decide(settings, project, history.read(connection)).revisions:
+        return Outcome.NOTHING_TO_DO
     with migration_lock(connection, timeout=settings.lock_timeout, say=say):
-        plan = _decide(settings, project, connection)
+        applied = history.read(connection)
+        plan = _decide(settings, project, applied)
         if not plan.revisions:
-            return replace(_seen(project, connection), outcome=Outcome.NOTHING_TO_DO)
+            return Outcome.NOTHING_TO_DO
         history.ensure(connection)
-        _run(settings, project, plan, progress, say)
-        return replace(_seen(project, connection), outcome=Outcome.DONE)
+        progress.planned = plan.revisions
+        _run(settings, project, plan, applied.heads, progress, say)
+        return Outcome.DONE
 
 
-def _decide(settings: Settings, project: Project, connection: psycopg.Connection) -> Plan:
+def _decide(settings: Settings, project: Project, applied: Applied) -> Plan:
     """Plan the run, or refuse it.
 
     Raises:
         MigrateError: ``incompatible``, with what stands in the way.
     """
-    applied = history.read(connection)
     difference = compare(project.manifest, applied)
     _refuse_what_is_ahead(difference)
     scope = settings.scope
-    if not applied.heads:
+    if not applied.heads and not applied.history:
         # Nothing was ever applied here, so no older image can be running against it.
         scope = Scope.ALL
     elif scope is not Scope.EXPAND and not settings.nobody_runs_older:
@@ -130,9 +161,21 @@ def _decide(settings: Settings, project: Project, connection: psycopg.Connection
         above, below = sorted(plan.blocked.items())[0]
         raise MigrateError(
             Failure.INCOMPATIBLE,
-            f"revision {above} builds on {below}, which is pending and of the other phase",
-            hint=f"release {below} first (an image that ends there), then this one",
+            f"{difference.pending[above]} revision {above} builds on {below}, "
+            f"a {difference.pending[below]} revision that is pending",
+            hint="run `tidegate migrate up` first, or take --phase all"
+            if scope is Scope.CONTRACT
+            else f"release {below} first (an image that ends there), then this one",
             revision=below,
+        )
+    if difference.ahead and plan.revisions:
+        ahead, pending = min(difference.ahead), min(plan.revisions)
+        raise MigrateError(
+            Failure.INCOMPATIBLE,
+            f"the database holds revision {ahead}, which this image does not ship, "
+            f"and lacks {pending}, which it does",
+            hint="merge the two branches (`alembic merge`) and release that",
+            revision=ahead,
         )
     return plan
 
@@ -156,21 +199,13 @@ def _refuse_what_is_ahead(difference: Difference) -> None:
             hint=f"release an image that ships {stranger}",
             revision=stranger,
         )
-    if difference.ahead and difference.pending:
-        ahead, pending = min(difference.ahead), min(difference.pending)
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            f"the database holds revision {ahead}, which this image does not ship, "
-            f"and lacks {pending}, which it does",
-            hint="merge the two branches (`alembic merge`) and release that",
-            revision=ahead,
-        )
 
 
 def _run(
     settings: Settings,
     project: Project,
     plan: Plan,
+    expected_heads: frozenset[str],
     progress: _Progress,
     say: Callable[[str], None],
 ) -> None:
@@ -182,34 +217,53 @@ def _run(
     targets = plan.targets(project.manifest)
     started = time.monotonic()
 
-    def steps(heads: Any, _: MigrationContext) -> Iterator[Any]:  # noqa: ANN401 - Alembic's own
+    def steps(heads: tuple[str, ...], _: MigrationContext) -> Iterator[Any]:
         nonlocal started
+        if frozenset(heads) != expected_heads:
+            raise MigrateError(
+                Failure.SETTINGS,
+                "env.py keeps its versions elsewhere than in the alembic_version that the "
+                "runner reads",
+                hint="leave version_table, version_table_schema and another search_path or URL "
+                "out of env.py",
+            )
         for step in project.scripts._upgrade_revs(targets, heads):  # type: ignore[arg-type]
-            progress.running = step.revision.revision
+            name = progress.running = step.revision.revision
             started = time.monotonic()
             yield step
-            # Only here has the revision's transaction been committed.
-            done = _applied(project, progress.running, started)
-            progress.applied.append(done)
+            # Only here has the revision's transaction ended.
+            done = _applied(project, name, started)
+            progress.applied[name] = done
             say(f"applied {done.id} ({done.phase}) in {done.seconds:.2f} s")
             progress.running = ""
 
     def on_version_apply(*, ctx: MigrationContext, step: MigrationInfo, **_: object) -> None:
         if step.up_revision_id is None or ctx.connection is None:
             raise RuntimeError("Alembic applied a step without a revision or a connection")
-        history.record(
-            ctx.connection,
-            project.manifest.revisions[step.up_revision_id],
-            seconds=round(time.monotonic() - started, 3),
-            image=settings.image,
-            checksum=project.checksum(step.up_revision_id),
-        )
+        try:
+            history.record(
+                ctx.connection,
+                project.manifest.revisions[step.up_revision_id],
+                seconds=round(time.monotonic() - started, 3),
+                image=settings.image,
+                checksum=project.checksum(step.up_revision_id),
+            )
+        except ProgrammingError:
+            raise MigrateError(
+                Failure.SETTINGS,
+                "env.py works on another database or schema than DATABASE_URL names",
+                hint="let env.py take its URL from DATABASE_URL or from sqlalchemy.url",
+                revision=step.up_revision_id,
+            ) from None
 
     _point_env_at(project, settings)
     environment = _environment(project, steps, on_version_apply)
     try:
-        with environment:
+        # What a revision prints is for people: stdout may have to be one line of JSON.
+        with environment, redirect_stdout(sys.stderr):
             project.scripts.run_env()
+    except MigrateError:
+        raise
     # env.py and revisions are anybody's code: whatever they raise is their failure.
     except (Exception, SystemExit) as error:
         raise _migration_error(settings.url, progress.running, error) from error
@@ -222,7 +276,9 @@ def _environment(
 
     ``configure`` is replaced on the instance: Alembic's module proxy knows its own class only.
     """
-    environment = EnvironmentContext(project.config, project.scripts, fn=steps)
+    environment = EnvironmentContext(
+        project.config, project.scripts, fn=steps, destination_rev="heads"
+    )
     theirs = environment.configure
 
     def configure(*args: Any, **options: Any) -> None:  # noqa: ANN401 - passed on as they come
@@ -251,12 +307,19 @@ def _applied(project: Project, revision_id: str, started: float) -> AppliedRevis
     return AppliedRevision(revision_id, project.manifest.revisions[revision_id].phase, seconds)
 
 
-def _seen(project: Project, connection: psycopg.Connection) -> Report:
-    """Report what the database holds now, or ``unknown`` when it cannot be asked any more."""
+def _look(settings: Settings, project: Project, connection: psycopg.Connection) -> Report:
+    """Report what the database holds now, over a new connection where the old one broke."""
     try:
-        applied = history.read(connection)
+        return _seen(project, history.read(connection))
     except psycopg.Error:
-        return Report(Outcome.FAILED, judge(None))
+        try:
+            with _connect(replace(settings, connect_timeout=0.0), lambda _: None) as anew:
+                return _seen(project, history.read(anew))
+        except (MigrateError, psycopg.Error):
+            return Report(Outcome.FAILED, judge(None))
+
+
+def _seen(project: Project, applied: Applied) -> Report:
     difference = compare(project.manifest, applied)
     return Report(
         Outcome.FAILED,
@@ -264,6 +327,15 @@ def _seen(project: Project, connection: psycopg.Connection) -> Report:
         heads=tuple(sorted(applied.heads)),
         pending=dict(difference.pending),
         ahead=dict(difference.ahead),
+    )
+
+
+def _terminated(progress: _Progress) -> MigrateError:
+    return MigrateError(
+        Failure.TERMINATED,
+        "the run was told to stop before it was done",
+        hint="what was not finished is rolled back; run it again, with more time",
+        revision=progress.running,
     )
 
 
@@ -283,6 +355,9 @@ def _migration_error(url: str, revision: str, error: BaseException) -> MigrateEr
     return MigrateError(
         Failure.MIGRATION_ERROR,
         database.hide_password(url, f"{where}: {type(cause).__name__}: {words}"),
-        hint="its transaction was rolled back; mend the revision and release again",
+        hint="what its transaction held was rolled back (what it ran outside of one stays); "
+        "mend the revision and release again"
+        if revision
+        else "nothing was applied; mend env.py and release again",
         revision=revision,
     )

@@ -229,7 +229,7 @@ def test_a_database_that_never_comes_is_unreachable(
     output, errors = run.communicate(timeout=120)
     report = Report.from_json(output)
     assert (run.returncode, report.failure) == (5, Failure.UNREACHABLE)
-    assert "127.0.0.1:1/nowhere within 1 s" in report.message
+    assert "127.0.0.1:1/nowhere within 1 s: " in report.message
     assert "secret-word" not in output + errors
 
 
@@ -305,6 +305,151 @@ def test_a_read_only_database_is_named_as_one(
     code, report = finish(run)
     assert (code, report.failure) == (2, Failure.SETTINGS)
     assert report.message == "the database is read-only"
+
+
+NOTHING_ENV = "from alembic import context"
+ONE_TRANSACTION_ENV = SYNC_ENV.replace("engine.connect()", "engine.begin()")
+OTHER_TABLE_ENV = SYNC_ENV.replace(
+    "connection=connection", "connection=connection, version_table='my_version'"
+)
+OWN_CALLBACK_ENV = SYNC_ENV.replace(
+    "connection=connection",
+    "connection=connection, on_version_apply=lambda ctx, step, **_: "
+    "ctx.connection.exec_driver_sql('CREATE TABLE called (x int)')",
+)
+
+
+def test_an_env_py_that_runs_nothing_is_not_done(tmp_path: Path, tidegate: Tidegate) -> None:
+    project = AlembicProject(tmp_path / "project", NOTHING_ENV).revision("a")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.verdict) == (1, Failure.MIGRATION_ERROR, Verdict.BEHIND)
+    assert "a is not applied" in report.message
+
+
+def test_what_one_outer_transaction_took_back_is_not_reported_as_applied(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    project = AlembicProject(tmp_path / "project", ONE_TRANSACTION_ENV)
+    project.revision("a", sql="CREATE TABLE t (x int)").revision("b", "a", sql="SELECT 1/0")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.revision, report.applied, report.heads) == (1, "b", (), ())
+    assert rows("SELECT to_regclass('t')") == [(None,)]
+    assert rows("SELECT count(*) FROM tidegate_schema_history") == [(0,)]
+
+
+def test_versions_kept_elsewhere_never_let_a_contract_revision_through(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    project = AlembicProject(tmp_path / "project", OTHER_TABLE_ENV)
+    project.revision("a", sql="CREATE TABLE t (x int, old int)")
+    up = ("up", "--config", project.config, "--json")
+    assert finish(tidegate(*up))[0] != 0
+    project.revision("b", "a", sql="ALTER TABLE t DROP old", phase="contract")
+    code, report = finish(tidegate(*up))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert "elsewhere than in the alembic_version" in report.message
+    assert rows("SELECT count(*) FROM information_schema.columns WHERE table_name = 't'") == [(2,)]
+
+
+def test_a_version_table_that_was_emptied_does_not_make_the_database_a_new_one(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    project.revision("a").revision("b", "a", phase="contract")
+    up = ("up", "--config", project.config, "--json")
+    assert finish(tidegate(*up))[0] == 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM alembic_version")
+    _, report = finish(tidegate(*up))
+    assert report.pending == {"b": Phase.CONTRACT}
+
+
+def test_the_callback_of_an_env_py_is_called_beside_ours(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    project = AlembicProject(tmp_path / "project", OWN_CALLBACK_ENV).revision("a")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    assert rows("SELECT to_regclass('called') IS NOT NULL") == [(True,)]
+    assert rows("SELECT revision FROM tidegate_schema_history") == [("a",)]
+
+
+def test_a_revision_that_comes_again_after_a_downgrade_replaces_its_row(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows, database_url: str
+) -> None:
+    project.revision("a")
+    up = ("up", "--config", project.config, "--json")
+    assert finish(tidegate(*up, TIDEGATE_IMAGE="shop:1"))[0] == 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM alembic_version")
+    assert finish(tidegate(*up, TIDEGATE_IMAGE="shop:2"))[0] == 0
+    assert rows("SELECT revision, image FROM tidegate_schema_history") == [("a", "shop:2")]
+
+
+def test_what_a_revision_prints_does_not_spoil_the_json(tmp_path: Path, tidegate: Tidegate) -> None:
+    project = AlembicProject(tmp_path / "project", f"print('hello')\n{SYNC_ENV}").revision("a")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+
+
+def test_an_image_with_a_pending_contract_runs_beside_a_compatible_newer_branch(
+    tmp_path: Path, tidegate: Tidegate
+) -> None:
+    one = AlembicProject(tmp_path / "one").revision("a").revision("c", "a", phase="contract")
+    two = AlembicProject(tmp_path / "two").revision("a").revision("e", "a")
+    assert finish(tidegate("up", "--config", two.config, "--json"))[0] == 0
+    code, report = finish(tidegate("up", "--config", one.config, "--json"))
+    assert (code, report.outcome) == (0, Outcome.NOTHING_TO_DO)
+    assert report.verdict is Verdict.AHEAD_COMPATIBLE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:pa/sswordX@127.0.0.1:1/d",
+        "postgresql://u:pa@sswordX@127.0.0.1:1/d",
+        "postgresql://u:pa?sswordX@127.0.0.1:1/d",
+        "postgresql://u:pa#sswordX@127.0.0.1:1/d",
+        "postgresql://u:pa[sswordX@127.0.0.1:1/d",
+        "postgresql://u:pa%zzsswordX@127.0.0.1:1/d",
+        "postgresql://u:sswordX@127.0.0.1:port/d",
+        "postgresql://u:sswordX@127.0.0.1:1/d?no_such_option=1",
+    ],
+)
+def test_a_url_that_does_not_parse_is_refused_at_once_and_never_quoted(
+    url: str, project: AlembicProject, tidegate: Tidegate, tmp_path: Path
+) -> None:
+    message = tmp_path / "termination-log"
+    run = tidegate("up", "--config", project.config, "--report", message, DATABASE_URL=url)
+    output, errors = run.communicate(timeout=120)
+    assert run.returncode == 2, errors
+    assert "percent-encode" in errors
+    assert "Traceback" not in errors
+    assert "sswordX" not in output + errors + message.read_text()
+    assert Report.from_json(message.read_text()).failure is Failure.SETTINGS
+
+
+def test_a_password_that_env_py_lets_out_stays_out_of_the_report(
+    tmp_path: Path, tidegate: Tidegate, database_url: str
+) -> None:
+    env = (
+        "from alembic import context\n"
+        "raise ValueError(context.config.get_main_option('sqlalchemy.url'))"
+    )
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    url = database_url.replace("postgres@", "postgres:a-secret%2Fword@")
+    run = tidegate("up", "--config", project.config, "--json", DATABASE_URL=url)
+    output, errors = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "secret" not in output + errors
+
+
+def test_a_report_without_a_place_is_refused_before_anything_is_migrated(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a")
+    run = tidegate("up", "--config", project.config, "--report", "/no/such/folder/report")
+    _, errors = run.communicate(timeout=120)
+    assert run.returncode == 2
+    assert "there is no folder /no/such/folder" in errors
+    assert rows("SELECT to_regclass('alembic_version')") == [(None,)]
 
 
 def test_an_env_py_that_exits_has_failed_with_a_report(tmp_path: Path, tidegate: Tidegate) -> None:
