@@ -1,12 +1,16 @@
 """The entry: what it is told, what it loads, and how it says that it cannot start."""
 
+import asyncio
 import http.server
+import itertools
 import os
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import httpx
 import kopf
@@ -14,7 +18,8 @@ import pytest
 
 from tests.cluster.controlplane import free_port
 from tests.operator.world import eventually
-from tidegate_operator.kube import credentials
+from tidegate_operator import main
+from tidegate_operator.kube import ApiError, Kube, credentials
 from tidegate_operator.settings import Settings
 
 
@@ -147,3 +152,38 @@ def test_it_waits_for_its_crd_alive_but_not_ready(tmp_path: Path) -> None:
         process.wait(10)
         server.shutdown()
         server.server_close()
+
+
+class Scripted:
+    """An API server that answers as told, one answer after the other; `None` is none at all."""
+
+    def __init__(self, answers: Iterator[bool | None]) -> None:
+        self._answers = answers
+
+    async def serves_gates(self) -> bool:
+        answer = next(self._answers)
+        if answer is None:
+            raise ApiError("the API server does not answer")
+        return answer
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the wait for the CRD be 0.2 s, with 0.05 s between the tries."""
+    monkeypatch.setattr(main, "CRD_WAIT", 0.2)
+    monkeypatch.setattr(main, "_ForEver", lambda: itertools.repeat(0.05))
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_api_server_that_is_away_at_the_start_is_waited_for() -> None:
+    away = itertools.repeat(None, 10)
+    answers = itertools.chain([False], away, [False], away, [True])
+    asyncio.run(main._wait_for_crd(cast("Kube", Scripted(answers))))
+    assert next(answers, "all were asked for") == "all were asked for"
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_server_that_goes_on_saying_there_is_no_crd_is_believed() -> None:
+    answers = itertools.chain([None], itertools.repeat(False))
+    with pytest.raises(SystemExit, match=r"does not serve schemagates\.tidegate\.dev"):
+        asyncio.run(main._wait_for_crd(cast("Kube", Scripted(answers))))

@@ -74,10 +74,11 @@ jobs = st.none() | st.builds(
 attempts = st.just(Attempt()) | st.builds(
     Attempt,
     pod=st.just("orders-migrate-a"),
-    ended_at=stamps,
+    ended_at=st.just("") | stamps,
     report=st.none() | reports,
     words=words,
     hint=words,
+    is_followed=st.booleans(),
     waiting=words,
 )
 histories = st.lists(st.tuples(deployments, jobs, attempts, moments), min_size=1, max_size=4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -120,6 +119,18 @@ def test_a_version_table_that_cannot_be_read_keeps_out_a_new_pod_but_not_a_ready
     assert httpx.get(f"{running.admin}/health/ready").status_code == 200
 
 
+def test_a_version_table_that_is_locked_leaves_a_ready_pod_alone(
+    serve: Serve, migrated_url: str
+) -> None:
+    service = serve(DATABASE_URL=migrated_url)
+    service.until_ready()
+    with psycopg.connect(migrated_url) as connection:
+        connection.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+        assert httpx.get(f"{service.admin}/health/ready", timeout=10).status_code == 200
+        metrics = httpx.get(f"{service.admin}/metrics").text
+        assert 'tidegate_schema_verdict{verdict="unknown"} 1.0' in metrics
+
+
 def test_sigterm_during_the_start_ends_the_process_at_once(serve: Serve) -> None:
     service = serve("tests.service.apps:slow")
     time.sleep(0.3)  # the interpreter is up, the server not yet
@@ -162,34 +173,53 @@ def _is_away(service: Service) -> None:
     assert httpx.get(f"{service.admin}/health/live").status_code == 200
 
 
-def test_sigterm_under_load_loses_no_request_and_ends_with_exit_code_0(
+def test_through_the_drain_delay_every_new_connection_is_answered_and_told_to_close(
     serve: Serve, migrated_url: str
 ) -> None:
-    service = serve(DATABASE_URL=migrated_url)
+    service = serve(DATABASE_URL=migrated_url, TIDEGATE_DRAIN_DELAY="3")
     service.until_ready()
-    stopping = threading.Event()
-    closing = threading.Event()
 
-    def keep_asking() -> int:
-        answered = 0
-        with httpx.Client(base_url=service.url) as client:
-            while not closing.is_set():
-                answer = client.get("/api/v1/products")
-                assert answer.status_code == 200
-                answered += 1
-                if stopping.is_set() and answer.headers.get("connection") == "close":
-                    closing.set()  # a load balancer would send the next request elsewhere
-        return answered
+    def ask() -> httpx.Response:
+        return httpx.get(f"{service.url}/api/v1/products", timeout=10)
 
-    with ThreadPoolExecutor(8) as pool:
-        clients = [pool.submit(keep_asking) for _ in range(8)]
+    kept = httpx.Client(base_url=service.url, timeout=10)
+    assert "connection" not in kept.get("/api/v1/products").headers
+    service.process.send_signal(signal.SIGTERM)
+    until = time.monotonic() + 2
+    draining = service.until(lambda answer: answer.json()["status"] == "draining")
+    assert draining.status_code == 503
+    # A connection from before SIGTERM gets its answer, and is closed with it.
+    assert kept.get("/api/v1/products").headers["connection"] == "close"
+    kept.close()
+    with ThreadPoolExecutor(4) as pool:
+        while time.monotonic() < until:
+            for answer in [pool.submit(ask) for _ in range(4)]:
+                assert answer.result().status_code == 200
+                assert answer.result().headers["connection"] == "close"
+    service.stop()
+    assert service.process.returncode == 0
+
+
+def test_a_request_that_outlives_the_drain_time_out_is_cut_and_the_exit_code_stays_0(
+    serve: Serve,
+) -> None:
+    service = serve("tests.service.apps:slow", TIDEGATE_DRAIN_DELAY="0", TIDEGATE_DRAIN_TIMEOUT="1")
+    service.until_ready()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(httpx.get, f"{service.url}/slow?seconds=120", timeout=120)
         time.sleep(0.5)
         service.process.send_signal(signal.SIGTERM)
-        stopping.set()
-        draining = service.until(lambda answer: answer.json()["status"] == "draining")
-        assert draining.status_code == 503
-        assert all(client.result() > 0 for client in clients)
-    assert closing.is_set()
+        output = service.stop()
+    assert "timeout graceful shutdown exceeded" in output
+    assert service.process.returncode == 0
+
+
+def test_a_second_signal_does_not_wait_for_the_drain_delay(serve: Serve) -> None:
+    service = serve("tests.service.apps:slow", TIDEGATE_DRAIN_DELAY="300")
+    service.until_ready()
+    service.process.send_signal(signal.SIGTERM)
+    service.until(lambda answer: answer.json()["status"] == "draining")
+    service.process.send_signal(signal.SIGTERM)
     service.stop()
     assert service.process.returncode == 0
 
@@ -225,6 +255,11 @@ def test_liveness_notices_a_stuck_event_loop(serve: Serve) -> None:
         ("orders.main:app", {"DATABASE_URL": "mysql://x"}, "DATABASE_URL: write it as postgres"),
         (
             "orders.main:app",
+            {"DATABASE_URL": "postgresql://u:secret-word@h/d?application_name=orders"},
+            "DATABASE_URL: asyncpg does not take the option application_name",
+        ),
+        (
+            "orders.main:app",
             {"DATABASE_URL": "postgresql://u:secret-word@h/d", "APP_DATABASE_POOL_SIZE": "many"},
             "APP_DATABASE_POOL_SIZE: Input should be a valid integer",
         ),
@@ -240,6 +275,8 @@ def test_liveness_notices_a_stuck_event_loop(serve: Serve) -> None:
             {"DATABASE_URL": "postgresql://u@h/d", "TIDEGATE_MANIFEST": "/none.json"},
             "TIDEGATE_MANIFEST: /none.json: [Errno 2] No such file",
         ),
+        ("tests.service.apps:slow", {"TIDEGATE_DRAIN_DELAY": "inf"}, "TIDEGATE_DRAIN_DELAY: Input"),
+        ("tests.service.apps:slow", {"TIDEGATE_HOST": "999.1.1.1"}, "TIDEGATE_HOST: nothing can"),
         ("tests.service.apps:bare", {}, "no FastAPI application with Tidegate(app)"),
         ("tests.service.nowhere:app", {}, 'Could not import module "tests.service.nowhere"'),
     ],
