@@ -156,6 +156,13 @@ class Release:
         releases: list[dict[str, str]] = json.loads(ended.stdout)
         return releases
 
+    def helm_history(self, name: str) -> list[dict[str, Any]]:
+        """Read the revisions of a release, oldest first."""
+        ended = self.helm("history", name, "--namespace", NAMESPACE, "--output=json")
+        _require(ended)
+        revisions: list[dict[str, Any]] = json.loads(ended.stdout)
+        return revisions
+
     def _unlock(self, name: str, namespace: str) -> None:
         """Forget a revision that an earlier, killed Helm left pending: it locks the release."""
         pending = "status in (pending-install, pending-upgrade, pending-rollback)"

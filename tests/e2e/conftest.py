@@ -28,9 +28,11 @@ class Stage:
         self.release = release
         self.base = release.tag
 
-    def image_with_revision(self, folder: Path, name: str, statement: str) -> str:
+    def image_with_revision(
+        self, folder: Path, name: str, statement: str, phase: str = "expand"
+    ) -> str:
         """Build and load an image that ships one more revision; return its tag."""
-        context = checkout_with_revision(folder, name, statement)
+        context = checkout_with_revision(folder, name, statement, phase)
         return self.release.image("service", content_tag(context, IMAGE_INPUTS), context)
 
 

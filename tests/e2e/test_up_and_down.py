@@ -120,6 +120,8 @@ def test_an_interrupted_up_cleans_behind_itself_and_the_next_one_works(
         env=os.environ | ports,
         stderr=subprocess.PIPE,
         text=True,
+        # Started from a shell's background it would ignore Ctrl-C, as programs should there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert half.stderr
     for line in half.stderr:
