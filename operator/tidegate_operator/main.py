@@ -94,22 +94,30 @@ async def operate(settings: Settings) -> None:
 
 
 async def _wait_for_crd(kube: Kube) -> None:
-    """kopf serves the kinds that exist when it starts, so the SchemaGate's must."""
-    try:
-        async with asyncio.timeout(CRD_WAIT):
-            for delay in _ForEver():
-                try:
-                    if await kube.serves_gates():
-                        return
-                    logger.warning("CRD %s.%s is not installed yet.", PLURAL, GROUP)
-                except ApiError as error:
-                    logger.warning("%s", error)
-                await asyncio.sleep(min(delay, 5))
-    except TimeoutError:
-        raise SystemExit(
-            f"tidegate-operator: the API server does not serve {PLURAL}.{GROUP}. Install the "
-            "operator's chart with crd.install true, or apply its CRD; then start it again."
-        ) from None
+    """kopf serves the kinds that exist when it starts, so the SchemaGate's must.
+
+    Only a server that answers can say that the CRD is missing: what it refuses and while it is
+    away is waited out, however long that is.
+    """
+    clock = asyncio.get_running_loop().time
+    missing_since: float | None = None
+    for delay in _ForEver():
+        try:
+            if await kube.serves_gates():
+                return
+        except ApiError as error:
+            missing_since = None
+            logger.warning("%s", error)
+        else:
+            missing_since = clock() if missing_since is None else missing_since
+            if clock() - missing_since >= CRD_WAIT:
+                break
+            logger.warning("CRD %s.%s is not installed yet.", PLURAL, GROUP)
+        await asyncio.sleep(min(delay, 5))
+    raise SystemExit(
+        f"tidegate-operator: the API server does not serve {PLURAL}.{GROUP}. Install the "
+        "operator's chart with crd.install true, or apply its CRD; then start it again."
+    )
 
 
 def main() -> None:

@@ -127,14 +127,19 @@ class Attempt:
     pod: str = ""
     """The newest pod that ended; empty when none has."""
     ended_at: str = ""
+    """Empty, too, when none of that pod's containers ever ran."""
     report: Report | None = None
     """What that pod reported; ``None`` when it left nothing that can be read."""
     words: str = ""
     """How that pod ended, in words, when it left no report."""
     hint: str = ""
     """What to do about that."""
+    is_out_of_time: bool = False
+    """Whether that pod ran into its deadline and reported all the same."""
     waiting: str = ""
     """Why the newest pod does not run yet, in words; empty when it runs or ended."""
+    is_running: bool = False
+    """Whether a container of the newest pod runs."""
 
 
 def newest_job(jobs: Iterable[Job]) -> Job | None:
@@ -150,6 +155,7 @@ def read_attempt(pods: Iterable[Json]) -> Attempt:
         reverse=True,
     )
     waiting = _waiting(by_age[0]) if by_age else ""
+    is_running = bool(by_age) and _is_running(by_age[0])
     for pod in by_age:
         name = pod["metadata"]["name"]
         ends = list(_ends(pod))
@@ -158,12 +164,21 @@ def read_attempt(pods: Iterable[Json]) -> Attempt:
                 report = Report.from_json(end.get("message", ""))
             except ValueError:
                 continue
-            return Attempt(name, end.get("finishedAt", ""), report, waiting=waiting)
+            return Attempt(
+                name,
+                end.get("finishedAt") or "",
+                report,
+                is_out_of_time=(pod.get("status") or {}).get("reason") == "DeadlineExceeded",
+                waiting=waiting,
+                is_running=is_running,
+            )
         if ends or (pod.get("status") or {}).get("phase") == "Failed":
             words, hint = _how_it_ended(pod, ends)
-            ended_at = ends[0].get("finishedAt", "") if ends else ""
-            return Attempt(name, ended_at, None, words, hint, waiting)
-    return Attempt(waiting=waiting)
+            ended_at = ends[0].get("finishedAt") or "" if ends else ""
+            return Attempt(
+                name, ended_at, None, words, hint, waiting=waiting, is_running=is_running
+            )
+    return Attempt(waiting=waiting, is_running=is_running)
 
 
 def _condition(status: Json, type_: str) -> Json | None:
@@ -207,7 +222,9 @@ def _how_it_ended(pod: Json, ends: list[dict[str, Any]]) -> tuple[str, str]:
     words = []
     if status.get("reason"):  # Evicted, DeadlineExceeded, NodeLost …
         words.append(_joined(status["reason"], status.get("message", "")))
-    for end in ends[:1]:
+    # What the kubelet writes of a container that never ran: it found none.
+    ran = [end for end in ends if end.get("reason") != "ContainerStatusUnknown"]
+    for end in ran[:1] if words else ends[:1]:
         how = f"container {end['container']} ended with exit code {end.get('exitCode')}"
         if end.get("signal"):
             how += f", signal {end['signal']}"
@@ -215,13 +232,17 @@ def _how_it_ended(pod: Json, ends: list[dict[str, Any]]) -> tuple[str, str]:
         words.append(_joined(how, end.get("message")))
     if not words:
         words.append("the pod failed and says no more")
-    if not ends:
+    if not ran:
         hint = f"See why with `kubectl describe pod {pod['metadata']['name']}`."
     elif any(end.get("reason") == "OOMKilled" for end in ends):
         hint = _OUT_OF_MEMORY
     else:
         hint = _NO_REPORT
     return "; ".join(words), hint
+
+
+def _is_running(pod: Json) -> bool:
+    return any("running" in (container.get("state") or {}) for container in _containers(pod))
 
 
 def _waiting(pod: Json) -> str:

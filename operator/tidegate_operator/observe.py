@@ -39,7 +39,7 @@ def observe(
     if job is None or _concluded_before(gate, job, attempt):
         migrated = _remembered(gate)
     elif job.result is None:
-        migrated = _on_its_way(job, attempt)
+        migrated = _on_its_way(gate, job, attempt)
         facts["migration"] = _started(job) | {"message": migrated.message}
     elif attempt.report is None:
         message = _how_it_went(gate, job, attempt)
@@ -47,7 +47,7 @@ def observe(
         facts = _unknown(job)
         facts["migration"] = _unreported(job, attempt) | {"message": message}
     else:
-        migrated = _reported(job, attempt.report)
+        migrated = _reported(job, attempt, attempt.report)
         facts = _told(attempt.report)
         facts["migration"] = _migration(job, attempt, attempt.report)
     rolled_out = _rolled_out(gate, deployment)
@@ -115,9 +115,21 @@ def _is_known(gate: Gate, job: Job) -> bool:
 
 
 def _concluded_before(gate: Gate, job: Job, attempt: Attempt) -> bool:
-    """Whether the Job's end was told while its pods, now gone, were still there."""
+    """Whether the Job's end was told already, and its pods do not say more of it (any more)."""
     told = "finishedAt" in (gate.status.get("migration") or {})
-    return job.result is not None and not attempt.pod and told and _is_known(gate, job)
+    mute = not attempt.pod or _never_ran(attempt)
+    return job.result is not None and mute and told and _is_known(gate, job)
+
+
+def _never_ran(attempt: Attempt) -> bool:
+    """Whether a pod failed before a container ran: then it does not say any more what it lacked."""
+    return bool(attempt.words) and not attempt.ended_at
+
+
+def _told_while_it_ran(gate: Gate, job: Job) -> str:
+    before = find(gate.status.get("conditions", ()), Type.MIGRATED) or {}
+    known = before.get("reason") == Reason.MIGRATING and _is_known(gate, job)
+    return str(before.get("message", "")) if known else ""
 
 
 def _remembered(gate: Gate) -> Finding:
@@ -137,11 +149,14 @@ def _remembered(gate: Gate) -> Finding:
     )
 
 
-def _on_its_way(job: Job, attempt: Attempt) -> Finding:
+def _on_its_way(gate: Gate, job: Job, attempt: Attempt) -> Finding:
+    before = _told_while_it_ran(gate, job)
     if job.suspended:
         message = f"Job {job.name} is suspended. Set its spec.suspend to false to let it run."
     elif attempt.waiting:
         message = _sentence(f"The pod of Job {job.name} does not start: {attempt.waiting}")
+    elif before and _never_ran(attempt) and not attempt.is_running:
+        return Finding(Type.MIGRATED, "False", Reason.MIGRATING, before)
     else:
         message = f"Job {job.name} runs."
     report = attempt.report
@@ -157,13 +172,12 @@ def _how_it_went(gate: Gate, job: Job, attempt: Attempt) -> str:
     if job.reason and job.result == "Failed":
         ended += f" ({_and_why(job.reason, job.message)})"
     message = f"Job {job.name} {ended} and left no report"
+    before = _told_while_it_ran(gate, job)
     if attempt.words:
-        return _sentence(f"{message}; pod {attempt.pod}: {attempt.words}")
-    message += "; its pods are gone."
-    before = find(gate.status.get("conditions", ()), Type.MIGRATED) or {}
-    if before.get("reason") == Reason.MIGRATING and _is_known(gate, job):
-        return f"{message} Before that: {before.get('message')}"
-    return f"{message} See the namespace's events."
+        message = _sentence(f"{message}; pod {attempt.pod}: {attempt.words}")
+        return f"{message} Before that: {before}" if before and _never_ran(attempt) else message
+    rest = f"Before that: {before}" if before else "See the namespace's events."
+    return f"{message}; its pods are gone. {rest}"
 
 
 def _without_report(job: Job, message: str, attempt: Attempt) -> Finding:
@@ -173,11 +187,17 @@ def _without_report(job: Job, message: str, attempt: Attempt) -> Finding:
     return Finding(Type.MIGRATED, status, Reason.NO_REPORT, message)
 
 
-def _reported(job: Job, report: Report) -> Finding:
+def _reported(job: Job, attempt: Attempt, report: Report) -> Finding:
     at = ", ".join(sorted(report.heads)) or "no revision"
     if report.outcome is Outcome.FAILED:
         reason = OF_FAILURE[report.failure] if report.failure else Reason.MIGRATION_ERROR
-        return Finding(Type.MIGRATED, "False", reason, _failure(report))
+        message = _failure(report)
+        if reason is Reason.TERMINATED and attempt.is_out_of_time:
+            message += (
+                f" The deadline of Job {job.name} ended it: raise migrations.activeDeadlineSeconds "
+                "and Helm's --timeout."
+            )
+        return Finding(Type.MIGRATED, "False", reason, message)
     although = ""
     if job.result == "Failed":
         why = _and_why(job.reason, job.message)
@@ -197,7 +217,7 @@ def _failure(report: Report) -> str:
     message = report.message.strip() or "it gave no message"
     said = _sentence(f"The migration{image} failed{where}: {message}")
     hint = report.hint.strip()
-    return f"{said} {_sentence(hint)}" if hint else said
+    return f"{said} {_capital(_sentence(hint))}" if hint else said
 
 
 def _rolled_out(gate: Gate, deployment: Deployment | None) -> Finding:
@@ -257,10 +277,13 @@ def _ready(
     message = finding.message
     failed = finding is migrated and finding.status == "False"
     if failed and finding.reason is not Reason.MIGRATING and deployment is not None:
-        if image in deployment.images:
-            message += f" Deployment {deployment.name} has this image already; its new pods wait."
-        elif rolled_out.status == "True":
+        rolled, known = rolled_out.status == "True", image in deployment.images
+        if rolled and known:
+            message += f" Deployment {deployment.name} has this image already; its pods serve on."
+        elif rolled:
             message += " Nothing was rolled: the pods of the release before serve on."
+        elif known:
+            message += f" Deployment {deployment.name} has this image already; its new pods wait."
     return Finding(Type.READY, finding.status, finding.reason, message)
 
 
@@ -270,3 +293,9 @@ def _and_why(reason: str, message: str) -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def _capital(text: str) -> str:
+    """Begin with a capital, unless the first word is code or a name: it must stay as it is."""
+    first = text.split(maxsplit=1)[0].rstrip(",;:.").replace("-", "")
+    return text[0].upper() + text[1:] if first.isalpha() and first.islower() else text

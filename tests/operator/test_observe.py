@@ -78,8 +78,9 @@ attempts = st.just(Attempt()) | st.builds(
     report=st.none() | reports,
     words=words,
     hint=words,
-    is_followed=st.booleans(),
+    is_out_of_time=st.booleans(),
     waiting=words,
+    is_running=st.booleans(),
 )
 histories = st.lists(st.tuples(deployments, jobs, attempts, moments), min_size=1, max_size=4)
 
@@ -175,3 +176,16 @@ def test_a_job_of_the_same_name_is_not_taken_for_the_one_before() -> None:
     anew = Job("orders-migrate", created_at="2026-11-21T10:00:00Z", result="Failed")
     migrated = conditions(observe(gate, None, anew, Attempt(), NOW))["Migrated"]
     assert migrated["reason"] == "NoReport"
+
+
+def test_what_a_pod_lacked_is_told_until_a_new_try_runs() -> None:
+    """The pod itself does not tell any more after its deadline, and the new one not at first."""
+    given = read("never-started-and-not-tried-again-yet")
+    anew = {"name": "orders-migrate-b", "creationTimestamp": "2026-11-20T10:04:25Z"}
+    for state, words in (
+        ({"waiting": {"reason": "ContainerCreating"}}, "The pod of Job orders-migrate does not"),
+        ({"running": {}}, "Job orders-migrate runs. The try before failed: DeadlineExceeded"),
+    ):
+        status: Status = {"containerStatuses": [{"name": "migrate", "state": state}]}
+        tried = {**given, "pods": [*given["pods"], {"metadata": anew, "status": status}]}
+        assert conditions(status_of(tried))["Migrated"]["message"].startswith(words)

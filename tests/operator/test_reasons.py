@@ -23,6 +23,14 @@ def test_the_docs_tell_every_reason_with_its_meaning_and_what_to_do() -> None:
     assert all(todo for *_, todo in rows("Conditions"))
 
 
+def test_the_docs_tell_the_way_out_of_a_rollback_that_was_refused() -> None:
+    """Helm leaves it `pending-rollback`, and then refuses every upgrade."""
+    todo = {reason.strip("`"): todo for _, reason, _, todo in rows("Conditions")}
+    chart = DOCS.with_name("chart.md").read_text()
+    for told in (todo["Incompatible"], chart):
+        assert "`helm rollback RELEASE REVISION`" in " ".join(told.split())
+
+
 def test_every_reason_has_a_meaning_and_is_one_word() -> None:
     assert set(MEANINGS) == set(Reason)
     assert all(re.fullmatch(r"[A-Z][A-Za-z]+", reason) for reason in Reason)

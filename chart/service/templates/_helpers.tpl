@@ -55,6 +55,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{/* The port of the service's container. Not a value: whoever calls the service calls its Service. */}}
 {{- define "tidegate-service.port" -}}8000{{- end }}
 
+{{/* How long before the Job's deadline its pod is told to stop. */}}
+{{- define "tidegate-service.stopSeconds" -}}15{{- end }}
+
 {{/* The chart's environment in both containers. _validate.tpl keeps the user's from repeating it. */}}
 {{- define "tidegate-service.env" -}}
 - name: DATABASE_URL

@@ -72,9 +72,10 @@ problems are told at once, each with the value's name and what to do.
 {{- end -}}
 {{- end -}}
 
-{{- $waits := add .Values.migrations.lockTimeoutSeconds .Values.migrations.connectTimeoutSeconds -}}
+{{- $stop := include "tidegate-service.stopSeconds" . | int64 -}}
+{{- $waits := add .Values.migrations.lockTimeoutSeconds .Values.migrations.connectTimeoutSeconds $stop -}}
 {{- if and (eq .Values.migrations.strategy "hook") (le (.Values.migrations.activeDeadlineSeconds | int64) $waits) -}}
-{{- $problems = append $problems (printf "migrations.activeDeadlineSeconds (%d) is not above migrations.lockTimeoutSeconds + migrations.connectTimeoutSeconds (%d): the Job would be killed before it can say what it waited for" (.Values.migrations.activeDeadlineSeconds | int64) $waits) -}}
+{{- $problems = append $problems (printf "migrations.activeDeadlineSeconds (%d) is not above migrations.lockTimeoutSeconds + migrations.connectTimeoutSeconds + %d (%d): the Job would be killed before it can say what it waited for" (.Values.migrations.activeDeadlineSeconds | int64) $stop $waits) -}}
 {{- end -}}
 
 {{- if $problems -}}
