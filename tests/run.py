@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.cluster.processes import end_as_by_ctrl_c
 from tests.postgres import EmbeddedPostgresError, embedded_postgres
 from tidegate.ports import bind
 from tidegate.settings import Settings, SettingsError, read_settings
@@ -28,9 +29,7 @@ class BusyError(Exception):
 
 def main(state: Path = ROOT / ".tidegate") -> int:
     """Start the database, migrate, serve; Ctrl-C stops the service, then the database."""
-    # Until the service runs, every way to end this ends the database with it.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)
+    end_as_by_ctrl_c()  # until the service runs: the database ends with it
     os.environ.setdefault("TIDEGATE_HOST", "127.0.0.1")
     try:
         settings = read_settings(Settings)
@@ -69,7 +68,8 @@ def _serve(settings: Settings, environment: dict[str, str]) -> int:
     # The terminal sends Ctrl-C to the service as well: here it only means waiting for it.
     signal.signal(signal.SIGINT, lambda *_: None)
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, lambda *_: server.terminate())
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, lambda *_: server.terminate())
     if _until_ready(server, settings.admin_port):
         service = f"http://127.0.0.1:{settings.port}"
         admin = f"http://127.0.0.1:{settings.admin_port}"

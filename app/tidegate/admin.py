@@ -47,11 +47,11 @@ class Admin:
             ]
         )
         self._config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
-        self._server = uvicorn.Server(self._config)
         self._listener: socket.socket | None = None
+        self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
-    def bind(self) -> None:
+    def bind(self) -> socket.socket:
         """Take the port, so that one in use is known before anything has started.
 
         Raises:
@@ -62,28 +62,28 @@ class Admin:
             # At once, unlike the service's: a probe may wait for an answer, and two sockets that
             # are only bound could share the port.
             self._listener.listen()
+        return self._listener
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer on the port; ``loop`` is the service's, on which checks run."""
-        self.bind()
+        listener = self.bind()
         self._loop = loop
-        self._server = uvicorn.Server(self._config)
-        self._thread = threading.Thread(target=self._serve, name=_THREAD_NAME, daemon=True)
+        self._server = server = uvicorn.Server(self._config)
+        # uvicorn has one logger for all its servers; this one has nothing new to tell.
+        logging.getLogger("uvicorn.error").addFilter(_not_from_here)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(server.serve(sockets=[listener])),
+            name=_THREAD_NAME,
+            daemon=True,
+        )
         self._thread.start()
 
     def stop(self) -> None:
         """Close the port; returns when the thread has ended."""
-        self._server.should_exit = True
-        if self._thread:
+        if self._server and self._thread:
+            self._server.should_exit = True
             self._thread.join(timeout=5)
-        self._listener = self._thread = None
-
-    def _serve(self) -> None:
-        # uvicorn has one logger for all its servers; this one has nothing new to tell.
-        logging.getLogger("uvicorn.error").addFilter(_not_from_here)
-        if self._listener is None:
-            raise RuntimeError("bind() comes before the thread")
-        asyncio.run(self._server.serve(sockets=[self._listener]))
+        self._listener = self._server = self._thread = None
 
     async def _live(self, _: Request) -> Response:
         turn = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop)

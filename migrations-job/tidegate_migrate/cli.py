@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from tidegate.schema import Failure
 from tidegate_migrate.database import direct_url, libpq_url
-from tidegate_migrate.failure import EXIT_CODES, MigrateError, Terminated
+from tidegate_migrate.failure import EXIT_CODES, MigrateError
 from tidegate_migrate.plan import Scope
 from tidegate_migrate.settings import Settings
 
@@ -185,4 +185,4 @@ def _say(line: str) -> None:
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: let it clean up
-    raise Terminated
+    raise KeyboardInterrupt  # psycopg cancels its query on one

@@ -26,7 +26,3 @@ class MigrateError(Exception):
         self.message = message
         self.hint = hint
         self.revision = revision
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived. A KeyboardInterrupt, because psycopg cancels its query on one."""

@@ -50,10 +50,8 @@ def load(config_file: Path) -> Project:
         revisions = [_revision(scripts, script) for script in scripts.walk_revisions()][::-1]
     except MigrateError:
         raise
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a revision is anybody's code, and a broken graph a KeyError
+    # A revision is anybody's code; a broken graph is a KeyError of Alembic's.
+    except (Exception, SystemExit) as error:
         raise MigrateError(
             Failure.SETTINGS,
             f"the revisions of {config_file} do not load: {type(error).__name__}: {error}",

@@ -22,7 +22,6 @@ from sqlalchemy.exc import ProgrammingError
 from tidegate.schema import (
     Applied,
     AppliedRevision,
-    Difference,
     Failure,
     Outcome,
     Report,
@@ -33,7 +32,7 @@ from tidegate.schema import (
 from tidegate_migrate import database, history
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.lock import migration_lock
-from tidegate_migrate.plan import Plan, Scope, make_plan
+from tidegate_migrate.plan import Plan, decide
 from tidegate_migrate.project import Project, load
 from tidegate_migrate.report import failed
 from tidegate_migrate.settings import Settings
@@ -125,11 +124,11 @@ def _up(
     say: Callable[[str], None],
 ) -> Outcome:
     # Once without the lock: the twentieth runner of a release need not queue for nothing.
-    if not _decide(settings, project, history.read(connection)).revisions:
+    if not _plan(settings, project, history.read(connection)).revisions:
         return Outcome.NOTHING_TO_DO
     with migration_lock(connection, timeout=settings.lock_timeout, say=say):
         applied = history.read(connection)
-        plan = _decide(settings, project, applied)
+        plan = _plan(settings, project, applied)
         if not plan.revisions:
             return Outcome.NOTHING_TO_DO
         history.ensure(connection)
@@ -138,67 +137,13 @@ def _up(
         return Outcome.DONE
 
 
-def _decide(settings: Settings, project: Project, applied: Applied) -> Plan:
-    """Plan the run, or refuse it.
-
-    Raises:
-        MigrateError: ``incompatible``, with what stands in the way.
-    """
-    difference = compare(project.manifest, applied)
-    _refuse_what_is_ahead(difference)
-    scope = settings.scope
-    if not applied.heads and not applied.history:
-        # Nothing was ever applied here, so no older image can be running against it.
-        scope = Scope.ALL
-    elif scope is not Scope.EXPAND and not settings.nobody_runs_older:
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            "contract revisions break every image that does not ship them",
-            hint="when no older image runs any more, add --nobody-runs-older",
-        )
-    plan = make_plan(project.manifest, difference, scope)
-    if plan.blocked:
-        above, below = sorted(plan.blocked.items())[0]
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            f"{difference.pending[above]} revision {above} builds on {below}, "
-            f"a {difference.pending[below]} revision that is pending",
-            hint="run `tidegate migrate up` first, or take --phase all"
-            if scope is Scope.CONTRACT
-            else f"release {below} first (an image that ends there), then this one",
-            revision=below,
-        )
-    if difference.ahead and plan.revisions:
-        ahead, pending = min(difference.ahead), min(plan.revisions)
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            f"the database holds revision {ahead}, which this image does not ship, "
-            f"and lacks {pending}, which it does",
-            hint="merge the two branches (`alembic merge`) and release that",
-            revision=ahead,
-        )
-    return plan
-
-
-def _refuse_what_is_ahead(difference: Difference) -> None:
-    verdict = judge(difference)
-    if verdict is Verdict.AHEAD_INCOMPATIBLE:
-        blocking = next(name for name, phase in difference.ahead.items() if phase == "contract")
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            f"the database holds contract revision {blocking}, which this image does not ship",
-            hint=f"release an image that ships {blocking}",
-            revision=blocking,
-        )
-    if verdict is Verdict.UNKNOWN:
-        stranger = next(name for name, phase in difference.ahead.items() if phase is None)
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            f"the database holds revision {stranger}, which this image does not ship "
-            "and the history does not describe",
-            hint=f"release an image that ships {stranger}",
-            revision=stranger,
-        )
+def _plan(settings: Settings, project: Project, applied: Applied) -> Plan:
+    return decide(
+        project.manifest,
+        applied,
+        settings.scope,
+        nobody_runs_older=settings.nobody_runs_older,
+    )
 
 
 def _run(

@@ -9,6 +9,7 @@ from pathlib import Path
 from . import toolchain
 from .errors import ClusterError
 from .interface import choose
+from .processes import end_as_by_ctrl_c
 from .progress import Progress
 
 
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
     for command in commands.choices.values():
         command.add_argument("--name", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
+    end_as_by_ctrl_c()
     try:
         return _run(chosen)
     except ClusterError as error:

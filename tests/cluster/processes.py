@@ -15,6 +15,16 @@ from pathlib import Path
 from .errors import ClusterError
 
 
+def end_as_by_ctrl_c() -> None:
+    """Let `kill` and a closed terminal undo what is half done, as Ctrl-C does.
+
+    A signal that was told to be ignored stays so: `nohup` means it.
+    """
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, signal.default_int_handler)
+
+
 class Process:
     """A running program with its log in a file.
 

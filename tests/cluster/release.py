@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from .existing import Existing
 from .images import REPOSITORY, Image, build, content_tag
 from .interface import SERVICE_NODE_PORT, Cluster, choose
 from .kubectl import kubectl
+from .processes import end_as_by_ctrl_c
 from .progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,9 +266,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     progress = Progress()
     started = time.monotonic()
-    # A closed terminal or a plain `kill` must undo what is half done, as Ctrl-C does.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)
+    end_as_by_ctrl_c()
     try:
         release = Release(choose(chosen.name, os.environ, progress), progress)
         if chosen.command == "down":

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.test_schema import World, worlds
-from tidegate.schema import Applied, Manifest, Phase, Revision, compare
-from tidegate_migrate.plan import Plan, Scope, make_plan
+from tidegate.schema import (
+    Applied,
+    Failure,
+    Manifest,
+    Phase,
+    Revision,
+    Verdict,
+    compare,
+    judge,
+)
+from tidegate_migrate.failure import MigrateError
+from tidegate_migrate.plan import Plan, Scope, decide, make_plan
 
 
 @given(worlds(all_rows=True))
@@ -49,3 +61,27 @@ def test_an_expand_revision_above_a_contract_one_is_blocked_by_it() -> None:
     assert make_plan(manifest, difference, Scope.EXPAND) == Plan(blocked={"3": "2"})
     assert make_plan(manifest, difference, Scope.CONTRACT) == Plan(frozenset({"2"}))
     assert make_plan(manifest, difference, Scope.ALL) == Plan(frozenset({"2", "3"}))
+
+
+@given(worlds(), st.sampled_from(Scope))
+def test_no_contract_revision_is_planned_where_something_older_may_run_and_nobody_said_no(
+    world: World, scope: Scope
+) -> None:
+    try:
+        plan = decide(world.manifest, world.database, scope, nobody_runs_older=False)
+    except MigrateError:
+        return
+    phases = {world.revisions[name].phase for name in plan.revisions}
+    assert Phase.CONTRACT not in phases or not (world.applied or world.rows)
+
+
+@given(worlds(), st.sampled_from(Scope), st.booleans())
+def test_a_run_never_begins_on_a_schema_that_the_image_may_not_work_with(
+    world: World, scope: Scope, consent: bool
+) -> None:
+    verdict = judge(compare(world.manifest, world.database))
+    if verdict in {Verdict.AHEAD_INCOMPATIBLE, Verdict.UNKNOWN}:
+        with pytest.raises(MigrateError) as refused:
+            decide(world.manifest, world.database, scope, nobody_runs_older=consent)
+        assert refused.value.failure is Failure.INCOMPATIBLE
+        assert refused.value.revision in world.applied - world.shipped
