@@ -1,6 +1,6 @@
 # Every command a person needs. `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help up down run test e2e lint format lock clean
+.PHONY: help up down run test e2e bench lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,11 +21,14 @@ run: $(VENV)/ready ## the service alone, on an embedded PostgreSQL or DATABASE_U
 	@$(RUN) -m tests.run
 
 test: $(VENV)/ready lint ## all fast tests: real PostgreSQL, real API server, no node
-	@$(RUN) -m tests.cluster build etcd kube-apiserver kubectl helm
+	@$(RUN) -m tests.cluster build etcd kube-apiserver kubectl helm otelcol promtool
 	@$(RUN) -m pytest -n 2 --dist loadfile -m 'not e2e'
 
 e2e: $(VENV)/ready ## a release on a real node of its own, asserted; KUBECONFIG=… for yours
 	@$(RUN) -m pytest -m e2e -s tests/e2e
+
+bench: $(VENV)/bench/ready ## what the hooks cost, beside others; BENCH="inprocess --rounds 3" for a part
+	@$(VENV)/bench/bin/python -m bench $(BENCH)
 
 lint: $(VENV)/ready ## ruff and mypy
 	@$(VENV)/bin/ruff check
@@ -41,9 +44,12 @@ lock: $(VENV)/ready ## compile requirements/*.lock anew; UPGRADE=--upgrade takes
 	$(UV_COMPILE) $(UPGRADE) requirements/build.in -o requirements/build.lock
 	$(UV_COMPILE) $(UPGRADE) requirements/operator.in -o requirements/operator.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml requirements/service.in --extra migrate \
+		--extra sentry --extra traces --extra workers \
 		-o requirements/service.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml requirements/dev.in --all-extras \
 		-o requirements/dev.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml requirements/bench.in --extra sentry --extra traces \
+		-c requirements/service.lock -o requirements/bench.lock
 
 clean: ## remove the virtual environment and the data of `make run`
 	rm -rf $(VENV) .tidegate
@@ -59,5 +65,19 @@ $(VENV)/ready: requirements/dev.lock pyproject.toml
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements/dev.lock
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .
+	@touch $@
+
+# What is measured against lives apart: its pins must not decide ours.
+$(VENV)/bench/ready: requirements/bench.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| (echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.13" >&2; exit 1)
+	@echo "preparing $(VENV)/bench (about half a minute, once)"
+	@$(VENV)/bench/bin/python -m pip --version >/dev/null 2>&1 \
+		|| $(PYTHON) -m venv --clear $(VENV)/bench \
+		|| (echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1)
+	@$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/bench.lock
+	@$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation --editable .
 	@touch $@

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -36,9 +36,47 @@ class Settings(BaseSettings):
     check_timeout: float = Field(
         2.0, gt=0, allow_inf_nan=False, description="How long one health check may take."
     )
+    check_cache: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long the answer of the health checks is given again without asking.",
+    )
     manifest: Path | None = Field(
         None, description="The shipped revisions, as `tidegate migrate manifest` writes them."
     )
+    log_format: Literal["json", "console", "off"] | None = Field(
+        None,
+        description="How logs are written: json, console, or off to leave logging to the "
+        "application. Without it: console on a terminal, else json.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe log records that are written."
+    )
+    access_log: bool = Field(True, description="One log line for each request.")
+    exception_text: bool = Field(
+        False,
+        description="Whether the text of exceptions may leave the process; it often quotes what "
+        "a client sent. Their types and stacks always do.",
+    )
+    scrub_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Further names, separated by commas, whose values never reach a log, a span "
+        "or Sentry, beside passwords, tokens, cookies and the like.",
+    )
+    metrics: bool = Field(True, description="Whether requests are measured.")
+    traces_backend: Literal["direct", "contrib", "off"] = Field(
+        "direct",
+        description="What makes spans once OTEL_EXPORTER_OTLP_ENDPOINT is set: direct is the "
+        "library's own, contrib the OpenTelemetry SDK with its FastAPI instrumentation.",
+    )
+
+    @field_validator("scrub_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:

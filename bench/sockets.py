@@ -1,0 +1,130 @@
+"""Requests per second over sockets, as a share of the bare application's.
+
+All servers share one core and only one of them runs at a time: wrk and the sink have the other
+core. A round gives every row one short slice, in random order, and each slice is divided by the
+bare one of the same round, so that a machine that drifts moves both.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.client import HEADERS
+from bench.figures import Figures, by_median, ratio, share
+from bench.processes import PATH, BenchError, Server
+from bench.setting import Setting
+
+ROUNDS = 12
+SLICE_SECONDS = 1
+CONNECTIONS = 16
+SCRIPT = Path(__file__).with_name("load.lua")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What wrk saw."""
+
+    requests: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+
+
+def measure(setting: Setting) -> Figures:
+    """Measure the rows that are served."""
+    rounds = setting.rounds or ROUNDS
+    rows = tuple(row for row in setting.rows if row.sockets)
+    slices: defaultdict[str, list[Slice]] = defaultdict(list)
+    sent: defaultdict[str, int] = defaultdict(int)
+    spans = {row.name: -setting.sink.of(row.name, "spans") for row in rows}
+    setting.progress.plan(rounds + 3)
+    with ExitStack() as stack:
+        with setting.progress.step(f"sockets: start {len(rows)} servers"):
+            servers = {row.name: stack.enter_context(setting.start(row)) for row in rows}
+            for server in servers.values():
+                server.until_answering()
+            for server in servers.values():
+                server.pause()
+        for number in range(-1, rounds):
+            title = f"round {number + 1} of {rounds}" if number >= 0 else "warm up"
+            with setting.progress.step(f"sockets: {title}"):
+                for row in setting.shuffled(rows):
+                    seen = _slice(servers[row.name])
+                    sent[row.name] += seen.requests
+                    if number >= 0:
+                        slices[row.name].append(seen)
+        with setting.progress.step("sockets: wait for the last spans"):
+            for server in servers.values():
+                server.resume()
+            setting.sink.settle()
+        for name in spans:
+            spans[name] += setting.sink.of(name, "spans")
+    figures: Figures = {}
+    for row in rows:
+        mine = slices[row.name]
+        figures[row.name] = _figures(mine, slices[row.reference])
+        if row.spans:
+            figures[row.name]["spans arrived"] = share(spans[row.name], sent[row.name] * row.spans)
+    return figures
+
+
+def _figures(mine: list[Slice], bare: list[Slice]) -> dict[str, float]:
+    against = ratio([one.per_second for one in mine], [one.per_second for one in bare])
+    middle = by_median(
+        {
+            "per second": [one.per_second for one in mine],
+            "p50 ms": [one.p50_ms for one in mine],
+            "p99 ms": [one.p99_ms for one in mine],
+        }
+    )
+    return {"ratio": against["median"], "25 %": against["low"], "75 %": against["high"], **middle}
+
+
+def _slice(server: Server) -> Slice:
+    server.resume()
+    try:
+        seen = wrk(server.port)
+    finally:
+        server.pause()
+    if seen.failed:
+        raise BenchError(
+            f"{server.name} failed {seen.failed} of {seen.requests} requests: its throughput says "
+            "nothing. Look at what it prints: python -m bench inprocess --rows " + server.name
+        )
+    return seen
+
+
+def wrk(port: int) -> Slice:
+    """Load a port with one slice.
+
+    Raises:
+        BenchError: wrk failed.
+    """
+    command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS)]
+    command += ["--duration", f"{SLICE_SECONDS}s", "--script", str(SCRIPT)]
+    for name, value in HEADERS.items():
+        command += ["--header", f"{name}: {value}"]
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}{PATH}"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"wrk ended with {done.returncode}: {done.stderr or done.stdout}")
+    return parse(done.stdout)
+
+
+def parse(output: str) -> Slice:
+    """Read the line of JSON that load.lua has wrk write after its own report."""
+    read = json.loads(output.strip().splitlines()[-1])
+    return Slice(
+        requests=read["requests"],
+        per_second=read["requests"] / read["us"] * 1e6,
+        p50_ms=read["p50_us"] / 1000,
+        p99_ms=read["p99_us"] / 1000,
+        failed=read["failed"],
+    )
