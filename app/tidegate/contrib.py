@@ -1,0 +1,160 @@
+"""The backend ``contrib``: OpenTelemetry's SDK and its FastAPI instrumentation, used for real.
+
+Only sampled requests go through its middleware; the decision is the hook's. Imported only when
+TIDEGATE_TRACES_BACKEND says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from random import getrandbits
+
+from fastapi import FastAPI
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace.status import Status
+from starlette.types import ASGIApp, Scope
+
+from tidegate.context import RequestContext, current_request
+from tidegate.otel_environment import TracesEnvironment
+from tidegate.sampling import Sampling
+from tidegate.scrub import Scrubber
+from tidegate.tracing import NOT_SAMPLED, Entered, Headers
+
+_EXCEPTION = "exception"
+
+
+def make_provider(
+    environment: TracesEnvironment, scrubber: Scrubber, *, exception_text: bool
+) -> TracerProvider:
+    """Make the SDK's provider; sampler, limits and batches are read from ``OTEL_*`` by itself."""
+    # Before the instrumentation is asked for the first time: the stable names are ours as well.
+    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+    provider = TracerProvider(resource=Resource.create(), id_generator=_RequestIds())
+    exporter = ScrubbingExporter(_exporter(environment), scrubber, exception_text=exception_text)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+def _exporter(environment: TracesEnvironment) -> SpanExporter:
+    if environment.endpoint.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
+            OTLPSpanExporter as GrpcExporter,
+        )
+
+        return GrpcExporter()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+        OTLPSpanExporter as HttpExporter,
+    )
+
+    return HttpExporter()
+
+
+class ContribTracing:
+    """Lets the instrumentation make the spans of sampled requests."""
+
+    def __init__(self, provider: TracerProvider, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self._provider = provider
+
+    def wrap(self, app: FastAPI, stack: ASGIApp) -> ASGIApp:
+        """Return the application's middleware stack inside the instrumentation's middleware."""
+        ours = app.build_middleware_stack
+        # It wraps whatever this returns: the one stack that there is, not a second one.
+        app.build_middleware_stack = lambda: stack  # type: ignore[method-assign]
+        FastAPIInstrumentor.instrument_app(
+            app, tracer_provider=self._provider, exclude_spans=["receive", "send"]
+        )
+        wrapped = app.build_middleware_stack()
+        app.build_middleware_stack = ours  # type: ignore[method-assign]
+        return wrapped
+
+    def enter(
+        self, request: RequestContext, parent_id: str | None, scope: Scope, headers: Headers
+    ) -> Entered:
+        """Keep what a request calls from beginning traces when it is not sampled itself."""
+        context = otel_context.Context() if request.sampled else NOT_SAMPLED
+        return None, otel_context.attach(context)
+
+    def leave(
+        self,
+        entered: Entered,
+        scope: Scope,
+        headers: Headers,
+        route: str,
+        status: int,
+        error: BaseException | None,
+    ) -> None:
+        """Leave what :meth:`enter` made current."""
+        otel_context.detach(entered[1])
+
+
+class _RequestIds(IdGenerator):
+    """Gives the server span the ids that the hook has put into logs and headers already."""
+
+    def generate_trace_id(self) -> int:
+        """Return the request's trace id, or a new one."""
+        request = current_request()
+        if request and not trace.get_current_span().get_span_context().is_valid:
+            return int(request.trace_id, 16)
+        return getrandbits(128) or 1
+
+    def generate_span_id(self) -> int:
+        """Return the request's span id for the first span in it, or a new one."""
+        request = current_request()
+        parent = trace.get_current_span().get_span_context()
+        if request and request.sampled and (not parent.is_valid or parent.is_remote):
+            return int(request.span_id, 16)
+        return getrandbits(64) or 1
+
+
+class ScrubbingExporter(SpanExporter):
+    """Takes secrets out of spans that the SDK and its instrumentations have made."""
+
+    def __init__(self, exporter: SpanExporter, scrubber: Scrubber, *, exception_text: bool) -> None:
+        self._exporter = exporter
+        self._scrubber = scrubber
+        self._exception_text = exception_text
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send scrubbed copies."""
+        return self._exporter.export([self._scrub(span) for span in spans])
+
+    def shutdown(self) -> None:
+        """End the exporter."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Flush the exporter."""
+        return self._exporter.force_flush(timeout_millis)
+
+    def _scrub(self, span: ReadableSpan) -> ReadableSpan:
+        return ReadableSpan(
+            name=span.name,
+            context=span.context,
+            parent=span.parent,
+            resource=span.resource,
+            attributes=self._scrubber.mapping(span.attributes or {}),
+            events=[self._event(event) for event in span.events],
+            links=span.links,
+            kind=span.kind,
+            # A description is nearly always the text of an exception.
+            status=span.status if self._exception_text else Status(span.status.status_code),
+            start_time=span.start_time,
+            end_time=span.end_time,
+            instrumentation_scope=span.instrumentation_scope,
+        )
+
+    def _event(self, event: Event) -> Event:
+        attributes: Mapping[str, object] = event.attributes or {}
+        if not self._exception_text:
+            # The stack of the SDK ends with the exception's text.
+            withheld = {"exception.message", "exception.stacktrace"}
+            attributes = {key: each for key, each in attributes.items() if key not in withheld}
+        return Event(event.name, self._scrubber.mapping(attributes), event.timestamp)

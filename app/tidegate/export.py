@@ -1,0 +1,190 @@
+"""Takes spans to the collector, from a thread of its own.
+
+The queue is bounded and what does not fit is counted: a collector that is down, slow or answers
+garbage costs spans, never a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidegate import otlp
+
+logger = logging.getLogger("tidegate.export")
+
+_TELL_EVERY = 60.0  # seconds between two log lines about a collector that does not take spans
+
+
+class RetryError(Exception):
+    """The collector took nothing, and the same request may do better later.
+
+    Args:
+        reason: what went wrong, in words.
+        after: how many seconds the collector asks to wait.
+    """
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class RefusedError(Exception):
+    """The collector will never take this request; the text says why."""
+
+
+class Span(Protocol):
+    """What is exported: encoded in the exporter's thread, when its turn comes."""
+
+    @property
+    def scope(self) -> bytes:
+        """The instrumentation scope, encoded."""
+
+    def encode(self) -> bytes:
+        """Return the span as :func:`tidegate.otlp.span` does."""
+
+
+Post = Callable[[bytes, float], None]
+"""Sends one request within so many seconds, or raises RetryError or RefusedError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """When spans are sent; the names and defaults of OpenTelemetry's ``OTEL_BSP_*``."""
+
+    max_queue: int = 2048
+    max_batch: int = 512
+    delay: float = 5.0
+    """Seconds until a batch that is not full is sent."""
+    timeout: float = 10.0
+    """Seconds that one batch may take, with all its retries."""
+
+
+class SpanExporter:
+    """Collects spans from any thread, sends them from its own.
+
+    Args:
+        connect: makes ``Post``; called in the exporter's thread, where heavy imports hurt nobody.
+        resource: encoded by :func:`tidegate.otlp.resource`.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Post], resource: bytes, batching: Batching | None = None
+    ) -> None:
+        self._connect = connect
+        self._resource = resource
+        self._batching = batching or Batching()
+        self._queue: deque[Span] = deque()
+        self._wake = threading.Condition()
+        self._busy = False
+        self._flush_until: float | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._told = -_TELL_EVERY
+        self.sent = 0
+        """Spans that the collector took."""
+        self.dropped = 0
+        """Spans that it did not: the queue was full, or the collector refused or never came."""
+
+    def add(self, span: Span) -> None:
+        """Queue a span that has ended; never waits."""
+        queue = self._queue
+        if len(queue) >= self._batching.max_queue:
+            self.dropped += 1
+            return
+        queue.append(span)
+        if len(queue) == self._batching.max_batch or self._pid != os.getpid():
+            self._rouse()
+
+    def flush(self, timeout: float) -> bool:
+        """Send what is queued; return whether that was done within ``timeout`` seconds."""
+        if not self._queue and not self._busy:
+            return True
+        self._rouse()
+        with self._wake:
+            self._flush_until = time.monotonic() + timeout
+            self._wake.notify_all()
+            done = self._wake.wait_for(lambda: not self._queue and not self._busy, timeout)
+            self._flush_until = None
+        return done
+
+    def _rouse(self) -> None:
+        with self._wake:
+            if self._pid != os.getpid():  # not after a fork: its threads stayed behind
+                self._pid = os.getpid()
+                self._thread = threading.Thread(
+                    target=self._run, name="tidegate-export", daemon=True
+                )
+                self._thread.start()
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        post: Post | None = None
+        while True:
+            with self._wake:
+                self._wake.wait_for(self._is_due, self._batching.delay)
+                batch = self._take()
+                self._busy = bool(batch)
+            if batch:
+                try:
+                    post = post or self._connect()
+                    self._send(post, batch)
+                except Exception as error:  # whatever it is, the next batch gets its chance
+                    self._lose(len(batch), f"{type(error).__name__}: {error}")
+            with self._wake:
+                self._busy = False
+                self._wake.notify_all()
+
+    def _is_due(self) -> bool:
+        hurried = self._flush_until is not None and bool(self._queue)
+        return hurried or len(self._queue) >= self._batching.max_batch
+
+    def _take(self) -> list[Span]:
+        queue = self._queue
+        return [queue.popleft() for _ in range(min(len(queue), self._batching.max_batch))]
+
+    def _send(self, post: Post, batch: list[Span]) -> None:
+        scopes: dict[bytes, list[bytes]] = {}
+        for span in batch:
+            scopes.setdefault(span.scope, []).append(span.encode())
+        request = otlp.request(self._resource, scopes)
+        deadline = time.monotonic() + self._batching.timeout
+        pause = 1.0
+        while True:
+            try:
+                post(request, self._left(deadline))
+            except RetryError as error:
+                pause, backoff = pause * 2, pause * random.uniform(0.8, 1.2)  # noqa: S311
+                wait = backoff if error.after is None else error.after
+                if wait > self._left(deadline):
+                    return self._lose(len(batch), str(error))
+                with self._wake:  # a flush leaves less time: see again then
+                    self._wake.wait_for(lambda: self._flush_until is not None, wait)
+            except RefusedError as error:
+                return self._lose(len(batch), str(error))
+            else:
+                self.sent += len(batch)
+                return None
+
+    def _left(self, deadline: float) -> float:
+        until = self._flush_until
+        return max(0.0, min(deadline, until or deadline) - time.monotonic())
+
+    def _lose(self, count: int, reason: str) -> None:
+        self.dropped += count
+        if time.monotonic() - self._told >= _TELL_EVERY:
+            self._told = time.monotonic()
+            logger.warning(
+                "The OpenTelemetry collector did not take %d spans (%s); %d are lost so far. "
+                "Requests are not affected; see OTEL_EXPORTER_OTLP_ENDPOINT",
+                count,
+                reason,
+                self.dropped,
+            )

@@ -1,0 +1,148 @@
+"""Turns tracing on as the environment says, once for a process."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from tidegate import otlp
+from tidegate.collector import connect
+from tidegate.context import RequestContext
+from tidegate.export import SpanExporter
+from tidegate.health import Check
+from tidegate.otel_environment import TracesEnvironment, read_traces, traces_wanted
+from tidegate.scrub import Scrubber
+from tidegate.settings import Settings, SettingsError
+from tidegate.spans import DirectTracerProvider, Pipeline, UnsampledSpan
+from tidegate.tracing import DirectTracing, Tracing
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+logger = logging.getLogger("tidegate")
+
+_NEEDS: Final = {
+    "grpc": ("grpc",),
+    "http/protobuf": ("urllib3",),
+    "contrib": ("opentelemetry.sdk", "opentelemetry.instrumentation.fastapi"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What tracing there is in this process."""
+
+    tracing: Tracing | None = None
+    """The backend that the hook uses; ``None`` where somebody else makes the spans, or nobody."""
+    foreign: bool = False
+    """Somebody else has set a TracerProvider: the hook takes over its ids."""
+    exporter: SpanExporter | None = None
+    """Where the backend ``direct`` queues its spans."""
+
+    def flush(self, timeout: float) -> bool:
+        """Send what is queued; return whether that was done within ``timeout`` seconds."""
+        if self.tracing is None:
+            return True
+        provider = trace.get_tracer_provider()
+        return bool(getattr(provider, "force_flush")(int(timeout * 1000)))  # noqa: B009 - SDK's
+
+
+_own: Traces | None = None
+
+
+def install(settings: Settings, scrubber: Scrubber) -> Traces:
+    """Return the process's tracing; the first call decides.
+
+    Raises:
+        SettingsError: an ``OTEL_*`` variable has a value that is not allowed, or a package that
+            it needs is not installed.
+    """
+    global _own
+    if _own is not None:
+        return _own
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        logger.info("A TracerProvider is set already: Tidegate makes no spans of its own")
+        return Traces(foreign=True)
+    if settings.traces_backend == "off" or not traces_wanted():
+        return Traces()
+    environment = read_traces()
+    _require(environment.endpoint.protocol)
+    if settings.traces_backend == "contrib":
+        _require("contrib")
+        from tidegate.contrib import ContribTracing, make_provider
+
+        provider = make_provider(environment, scrubber, exception_text=settings.exception_text)
+        trace.set_tracer_provider(provider)
+        _own = Traces(ContribTracing(provider, environment.sampling))
+    else:
+        pipeline = _pipeline(environment, settings, scrubber)
+        trace.set_tracer_provider(DirectTracerProvider(pipeline))
+        _own = Traces(DirectTracing(pipeline), exporter=pipeline.exporter)
+    return _own
+
+
+def unrecorded(check: Check) -> Check:
+    """Return the check with what it asks of a database left out of all traces."""
+
+    context = trace.set_span_in_context(UnsampledSpan("f" * 32, "f" * 16))
+
+    async def run() -> object:
+        token = otel_context.attach(context)
+        try:
+            return await check()
+        finally:
+            otel_context.detach(token)
+
+    return run
+
+
+def adopt(request: RequestContext) -> None:
+    """Take over the ids of the span that somebody else's instrumentation made current."""
+    ids = trace.get_current_span().get_span_context()
+    if ids.is_valid:
+        request.trace_id = f"{ids.trace_id:032x}"
+        request.span_id = f"{ids.span_id:016x}"
+        request.sampled = ids.trace_flags.sampled
+
+
+def instrument_engine(engine: AsyncEngine) -> None:
+    """Let every statement be a span; without tidegate[traces], nothing."""
+    if find_spec("opentelemetry.instrumentation.sqlalchemy") is None:
+        return
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+
+    # The check refuses SQLAlchemy 2.1, with which it works when it is given the engine.
+    SQLAlchemyInstrumentor().instrument(engine=engine.sync_engine, skip_dep_check=True)
+
+
+def _pipeline(environment: TracesEnvironment, settings: Settings, scrubber: Scrubber) -> Pipeline:
+    exporter = SpanExporter(
+        lambda: connect(environment.endpoint),
+        otlp.resource(environment.resource),
+        environment.batching,
+    )
+    return Pipeline(
+        exporter,
+        environment.sampling,
+        environment.limits,
+        scrubber,
+        exception_text=settings.exception_text,
+    )
+
+
+def _require(what: str) -> None:
+    for package in _NEEDS[what]:
+        try:
+            found = find_spec(package)
+        except ModuleNotFoundError:  # not even what it is part of
+            found = None
+        if found is None:
+            raise SettingsError(
+                f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {package} is not installed; "
+                "install tidegate[traces], or set TIDEGATE_TRACES_BACKEND=off"
+            )
