@@ -6,11 +6,17 @@ Names load on first use: ``import tidegate.schema`` must stay free of FastAPI.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tidegate.context import bind_user as bind_user
+    from tidegate.context import current_request as current_request
     from tidegate.core import Tidegate as Tidegate
 
-__all__ = ["Tidegate"]
+__all__ = ["Tidegate", "bind_user", "current_request"]
 
-_HOME = {"Tidegate": "tidegate.core"}
+_HOME = {
+    "Tidegate": "tidegate.core",
+    "bind_user": "tidegate.context",
+    "current_request": "tidegate.context",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

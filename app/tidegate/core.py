@@ -5,28 +5,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from prometheus_fastapi_instrumentator import Instrumentator
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp
 
+from tidegate import logs, sentry, traces
+from tidegate.access import AccessLog, ConsoleAccessLog, JsonAccessLog
 from tidegate.admin import Admin
 from tidegate.health import Check
 from tidegate.hook import Hook
+from tidegate.instrumentations import Instrumentation, Instrumentations
 from tidegate.lifecycle import Lifecycle
+from tidegate.metrics import http_metrics
+from tidegate.routes import RouteTemplates
+from tidegate.scrub import Scrubber
 from tidegate.settings import Settings, read_settings
-from tidegate.verdict import SchemaCheck, read_manifest
+from tidegate.vitals import Sources, Vitals
+
+if TYPE_CHECKING:  # an application without a database has no SQLAlchemy to import
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 class Tidegate:
-    """Gives a FastAPI application health, metrics, drain and the schema verdict.
+    """Gives a FastAPI application hooks, health, drain and the schema verdict.
 
     Args:
-        app: the application; its lifespan keeps running inside ours.
+        app: the application; its lifespan keeps running inside ours, its middleware inside the
+            hook.
         engine: its database. With it come the checks ``database`` and, where
-            ``TIDEGATE_MANIFEST`` names the shipped revisions, ``schema``.
+            ``TIDEGATE_MANIFEST`` names the shipped revisions, ``schema``, and spans of its
+            statements.
         settings: defaults to the environment's.
 
     Raises:
@@ -43,28 +52,97 @@ class Tidegate:
         self.settings = settings or read_settings(Settings)
         self.lifecycle = Lifecycle()
         self._checks: dict[str, Check] = {}
+        self._instrumentations = Instrumentations()
+        self._writer = logs.install(self.settings)
+        self._traces = traces.install(self.settings, Scrubber(self.settings.scrub_keys))
+        self._sentry = sentry.install(self.settings)
+        self._hook: Hook | None = None
         if engine is not None:
             self._watch(engine)
-        Instrumentator().instrument(app)
-        app.add_middleware(Hook, lifecycle=self.lifecycle)
+            if self._traces.tracing:
+                traces.instrument_engine(engine)
+        self._install_hook(app)
+        self._vitals = Vitals(self._sources(engine), app.title, app.version)
         self.admin = Admin(self.settings, self.lifecycle, self._checks)
         self._wrap_lifespan(app)
         app.state.tidegate = self
 
     def add_check(self, name: str, check: Check) -> None:
         """Let readiness depend on ``check``: returning is healthy, raising is not."""
-        self._checks[name] = check
+        self._checks[name] = traces.unrecorded(check) if self._traces.tracing else check
+
+    def add_instrumentation(self, *functions: Instrumentation | None) -> None:
+        """Call these for each request, as prometheus-fastapi-instrumentator's ``add`` does."""
+        self._instrumentations.add(*functions)
+
+    def flush(self, timeout: float) -> None:
+        """Send all telemetry that is queued; blocks for up to ``timeout`` seconds."""
+        self._traces.flush(timeout)
+        if self._sentry:
+            self._sentry.flush(timeout)
+        if self._writer:
+            self._writer.flush(timeout)
+
+    def _install_hook(self, app: FastAPI) -> None:
+        build = app.build_middleware_stack
+        if self._traces.tracing:
+            _silence_fastapi(app)  # its spans would be a second one, with query and texts
+
+        def build_with_hook() -> ASGIApp:
+            stack = build()
+            tracing = self._traces.tracing
+            self._hook = Hook(
+                stack,
+                routes=RouteTemplates(app),
+                lifecycle=self.lifecycle,
+                metrics=http_metrics() if self.settings.metrics else None,
+                instrumentations=self._instrumentations,
+                access_log=self._access_log(),
+                tracing=tracing,
+                traced_app=tracing.wrap(app, stack) if tracing else None,
+                adopt=traces.adopt if self._traces.foreign else None,
+                sentry=self._sentry,
+            )
+            return self._hook
+
+        # Around Starlette's own error page, whose answer needs the ids as well.
+        app.build_middleware_stack = build_with_hook  # type: ignore[method-assign]
+
+    def _access_log(self) -> AccessLog | None:
+        if self._writer is None or not self.settings.access_log:
+            return None
+        if logs.effective_format(self.settings) == "json":
+            return JsonAccessLog(self._writer.write_later)
+        return ConsoleAccessLog()
+
+    def _sources(self, engine: AsyncEngine | None) -> Sources:
+        exporter, writer = self._traces.exporter, self._writer
+        return Sources(
+            in_flight=lambda: self._hook.in_flight if self._hook else 0,
+            websockets=lambda: self._hook.websockets if self._hook else 0,
+            engine=engine,
+            spans=lambda: (exporter.sent, exporter.dropped) if exporter else (0, 0),
+            lost_lines=lambda: writer.dropped if writer else 0,
+        )
 
     def _watch(self, engine: AsyncEngine) -> None:
+        from sqlalchemy import text
+
+        from tidegate.check_connection import CheckConnections
+        from tidegate.verdict import SchemaCheck, read_manifest
+
+        connections = CheckConnections(engine)
+
         async def database() -> None:
-            async with engine.connect() as connection:
+            async with connections.connect() as connection:
                 await connection.execute(text("SELECT 1"))
 
         self.add_check("database", database)
         if self.settings.manifest:
             manifest = read_manifest(self.settings.manifest)
             within = self.settings.check_timeout * 0.75
-            self.add_check("schema", SchemaCheck(manifest, engine, self.lifecycle, within=within))
+            check = SchemaCheck(manifest, connections, self.lifecycle, within=within)
+            self.add_check("schema", check)
 
     def _wrap_lifespan(self, app: FastAPI) -> None:
         inner = app.router.lifespan_context
@@ -72,13 +150,35 @@ class Tidegate:
         @asynccontextmanager
         async def lifespan(started: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - as Starlette's
             # Before the application's own startup: probes are answered while it takes its time.
-            self.admin.start(asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
+            logs.install(self.settings)  # again: uvicorn.run(app) has put its own handlers in
+            self.admin.start(loop)
+            self._vitals.start(loop)
             try:
                 async with inner(started) as state:
+                    if not _fastapi_has_providers(app):
+                        _silence_fastapi(app)  # it asks for them at every request
                     self.lifecycle.started = True
                     yield state
             finally:
-                # Waits for the admin thread to end, which must not block this loop.
+                self._vitals.stop()
+                # Both wait for threads, which must not block this loop.
+                await asyncio.to_thread(self.flush, 5.0)
                 await asyncio.to_thread(self.admin.stop)
 
         app.router.lifespan_context = lifespan
+
+
+def _fastapi_has_providers(app: FastAPI) -> bool:
+    telemetry = getattr(app, "_native_telemetry", None)
+    return telemetry is not None and bool(telemetry.enabled())
+
+
+def _silence_fastapi(app: FastAPI) -> None:
+    """Switch off the telemetry of FastAPI itself, as FastAPI(telemetry=...) would have.
+
+    It wakes as soon as a TracerProvider is set; once the application is made there is no public
+    way to tell it not to.
+    """
+    config: dict[str, Any] = getattr(app, "_telemetry", {})
+    config.update(tracing=False, metrics=False, logs=False)

@@ -8,8 +8,8 @@ from typing import Final
 
 from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tidegate.check_connection import CheckConnections
 from tidegate.database import read_applied
 from tidegate.health import CheckFailedError
 from tidegate.lifecycle import Lifecycle
@@ -47,10 +47,15 @@ class SchemaCheck:
     """Judges at every call; refuses only until the process was ready once."""
 
     def __init__(
-        self, manifest: Manifest, engine: AsyncEngine, lifecycle: Lifecycle, *, within: float
+        self,
+        manifest: Manifest,
+        connections: CheckConnections,
+        lifecycle: Lifecycle,
+        *,
+        within: float,
     ) -> None:
         self._manifest = manifest
-        self._engine = engine
+        self._connections = connections
         self._lifecycle = lifecycle
         self._within = within
 
@@ -59,7 +64,7 @@ class SchemaCheck:
         difference, why = None, ""
         try:
             # Its own time-out, below the check's: a table that is locked is a verdict, too.
-            async with asyncio.timeout(self._within), self._engine.connect() as connection:
+            async with asyncio.timeout(self._within), self._connections.connect() as connection:
                 difference = compare(self._manifest, await read_applied(connection))
         except (SQLAlchemyError, OSError) as error:  # a TimeoutError is an OSError
             # Only the type: a driver's message may quote the URL it was given.

@@ -16,6 +16,9 @@ import pytest
 from orders.core.settings import OrdersSettings
 from orders.main import create_app
 from tests.migrate.conftest import clean_environment
+from tests.sinks.fixtures import black_hole as black_hole
+from tests.sinks.fixtures import collector as collector
+from tests.sinks.fixtures import otlp_sink as otlp_sink
 
 TIDEGATE = [sys.executable, "-m", "tidegate.cli"]
 
