@@ -34,7 +34,10 @@ def main(state: Path = ROOT / ".tidegate") -> int:
     try:
         settings = read_settings(Settings)
         for port, name in ((settings.port, "PORT"), (settings.admin_port, "ADMIN_PORT")):
-            bind(settings.host, port, name).close()
+            with bind(settings.host, port, name) as listener:
+                # 0 has become the one that the kernel chose: the service is to take the same.
+                os.environ[f"TIDEGATE_{name}"] = str(listener.getsockname()[1])
+        settings = read_settings(Settings)
         with ExitStack() as stack:
             return _run(settings, state, stack)
     except (BusyError, EmbeddedPostgresError, SettingsError) as error:

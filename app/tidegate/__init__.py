@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from tidegate.context import bind_user as bind_user
     from tidegate.context import current_request as current_request
     from tidegate.core import Tidegate as Tidegate
+    from tidegate.health import CheckFailedError as CheckFailedError
 
-__all__ = ["Tidegate", "bind_user", "current_request"]
+__all__ = ["CheckFailedError", "Tidegate", "bind_user", "current_request"]
 
 _HOME = {
+    "CheckFailedError": "tidegate.health",
     "Tidegate": "tidegate.core",
     "bind_user": "tidegate.context",
     "current_request": "tidegate.context",

@@ -20,6 +20,9 @@ class AccessLog(Protocol):
     def describe(self, method: str, status: int, route: str) -> str:
         """Return what all lines of these three share, for :meth:`write`."""
 
+    def describe_websocket(self, code: int, route: str) -> str:
+        """Return the same for a WebSocket connection that was closed with ``code``."""
+
     def write(self, shared: str, request: RequestContext, duration: float, error: str) -> None:
         """Write one line.
 
@@ -51,6 +54,13 @@ class JsonAccessLog:
             f'"level":"{level}","logger":"{logger.name}","message":"request",'
             f'"http.request.method":{json.dumps(method)},"http.route":{json.dumps(route)},'
             f'"http.response.status_code":{status}'
+        )
+
+    def describe_websocket(self, code: int, route: str) -> str:
+        """Return the shared fields as JSON."""
+        return (
+            f'"level":"info","logger":"{logger.name}","message":"websocket",'
+            f'"http.route":{json.dumps(route)},"websocket.close_code":{code}'
         )
 
     def write(self, shared: str, request: RequestContext, duration: float, error: str) -> None:
@@ -85,6 +95,10 @@ class ConsoleAccessLog:
     def describe(self, method: str, status: int, route: str) -> str:
         """Return the beginning of the line."""
         return f"{status} {method} {route}"
+
+    def describe_websocket(self, code: int, route: str) -> str:
+        """Return the beginning of the line."""
+        return f"{code} WS {route}"
 
     def write(self, shared: str, request: RequestContext, duration: float, error: str) -> None:
         """Write one line."""

@@ -11,34 +11,37 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
-import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tidegate.health import Check, Health, run_checks
+from tidegate.exposition import render
+from tidegate.health import Checks, Health, Outcome
 from tidegate.lifecycle import Lifecycle
 from tidegate.ports import bind
-from tidegate.settings import Settings
+from tidegate.settings import Settings, SettingsError
 
-_THREAD_NAME = "tidegate-admin"
-_STUCK_AFTER = 1.0  # seconds without a turn of the service's event loop
+if TYPE_CHECKING:
+    import uvicorn
+
+logger = logging.getLogger(__name__)
+
+_THREAD_NAME: Final = "tidegate-admin"
+_STUCK_AFTER: Final = 1.0  # seconds without a turn of the service's event loop
+_AGAIN_AFTER: Final = 1.0  # seconds until a server that ended is started again
 
 
 class Admin:
     """Serves ``/health/*`` and ``/metrics`` between :meth:`start` and :meth:`stop`."""
 
-    def __init__(
-        self, settings: Settings, lifecycle: Lifecycle, checks: Mapping[str, Check]
-    ) -> None:
+    def __init__(self, settings: Settings, lifecycle: Lifecycle, checks: Checks) -> None:
         self._settings = settings
         self._lifecycle = lifecycle
         self._checks = checks
-        app = Starlette(
+        self._app = Starlette(
             routes=[
                 Route("/health/live", self._live),
                 Route("/health/ready", self._ready),
@@ -46,13 +49,15 @@ class Admin:
                 Route("/metrics", _metrics),
             ]
         )
-        self._config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
         self._listener: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     def bind(self) -> socket.socket:
         """Take the port, so that one in use is known before anything has started.
+
+        Workers that are forked after this share it.
 
         Raises:
             SettingsError: the port is taken.
@@ -66,24 +71,57 @@ class Admin:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer on the port; ``loop`` is the service's, on which checks run."""
-        listener = self.bind()
         self._loop = loop
-        self._server = server = uvicorn.Server(self._config)
+        self._stopping.clear()
         # uvicorn has one logger for all its servers; this one has nothing new to tell.
         logging.getLogger("uvicorn.error").addFilter(_not_from_here)
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(server.serve(sockets=[listener])),
-            name=_THREAD_NAME,
-            daemon=True,
-        )
+        self._thread = threading.Thread(target=self._run, name=_THREAD_NAME, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port; returns when the thread has ended."""
-        if self._server and self._thread:
+        """Close the port; returns when the thread has ended, or after a second."""
+        self._stopping.set()
+        if self._server:
             self._server.should_exit = True
-            self._thread.join(timeout=5)
+        if self._thread:
+            self._thread.join(timeout=1)
+        if self._listener:
+            self._listener.close()
         self._listener = self._server = self._thread = None
+
+    def _run(self) -> None:
+        import uvicorn
+
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            workers=1,
+            timeout_graceful_shutdown=1,
+        )
+        last = ""
+        while not self._stopping.is_set():
+            self._server = server = uvicorn.Server(config)
+            try:
+                # A copy: a server closes what it is given, and a worker could not bind it anew.
+                listener = self.bind().dup()
+                if not self._stopping.is_set():
+                    asyncio.run(server.serve(sockets=[listener]))
+                why = "it ended by itself"
+            except SettingsError as error:
+                # Only without `tidegate serve`, which asks for the port before it starts.
+                why = (
+                    f"{error}. Several workers can share one admin port under "
+                    "`tidegate serve --workers`"
+                )
+            except BaseException as error:  # whatever it was, probes need an answer again
+                why = type(error).__name__
+            if why != last and not self._stopping.is_set():
+                last = why
+                logger.error("health and metrics are not served, trying again: %s", why)
+            self._stopping.wait(_AGAIN_AFTER)
 
     async def _live(self, _: Request) -> Response:
         turn = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop)
@@ -95,9 +133,10 @@ class Admin:
         return JSONResponse({"status": "ok"})
 
     async def _ready(self, _: Request) -> Response:
-        if self._lifecycle.draining:
+        answer = None if self._lifecycle.draining else await self._judge_health()
+        if answer is None or self._lifecycle.draining:  # or since it was asked
             return JSONResponse({"status": "draining", "checks": {}}, 503)
-        return await self._judge_health()
+        return answer
 
     async def _startup(self, _: Request) -> Response:
         if self._lifecycle.was_ready:
@@ -108,26 +147,24 @@ class Admin:
         if not self._lifecycle.started:
             return JSONResponse({"status": "starting", "checks": {}}, 503)
         health = await self._run_checks()
-        if health.ok:
+        if health.may_serve:
             self._lifecycle.was_ready = True
-        status = "ok" if health.ok else "unready"
-        body = {"status": status, "checks": health.as_dict()}
-        return JSONResponse(body, 200 if health.ok else 503)
+        body = {"status": health.status, "checks": health.as_dict()}
+        return JSONResponse(body, 200 if health.may_serve else 503)
 
     async def _run_checks(self) -> Health:
-        timeout = self._settings.check_timeout
-        round_ = asyncio.run_coroutine_threadsafe(
-            run_checks(self._checks, within=timeout), self._loop
-        )
+        judged = asyncio.run_coroutine_threadsafe(self._checks.judge(), self._loop)
+        # Longer than a check may take: only a stuck loop lets this one run out.
+        patience = self._checks.timeout + _STUCK_AFTER
         try:
-            # Longer than a check may take: only a stuck loop lets this one run out.
-            return await asyncio.wait_for(asyncio.wrap_future(round_), timeout + _STUCK_AFTER)
+            return await asyncio.wait_for(asyncio.wrap_future(judged), patience)
         except TimeoutError:
-            return Health({"event-loop": "the event loop is stuck"})
+            return Health({"event-loop": Outcome("the event loop is stuck", patience)})
 
 
-async def _metrics(_: Request) -> Response:
-    return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+def _metrics(request: Request) -> Response:  # not async: a slow collector holds up no probe
+    body, content_type = render(request.headers.get("accept", ""))
+    return Response(body, headers={"content-type": content_type})
 
 
 def _not_from_here(record: logging.LogRecord) -> bool:

@@ -13,10 +13,11 @@ from starlette.types import ASGIApp
 from tidegate import logs, sentry, traces
 from tidegate.access import AccessLog, ConsoleAccessLog, JsonAccessLog
 from tidegate.admin import Admin
-from tidegate.health import Check
+from tidegate.health import Check, Checks
 from tidegate.hook import Hook
 from tidegate.instrumentations import Instrumentation, Instrumentations
 from tidegate.lifecycle import Lifecycle
+from tidegate.lifespan import surround
 from tidegate.metrics import http_metrics
 from tidegate.routes import RouteTemplates
 from tidegate.scrub import Scrubber
@@ -51,11 +52,20 @@ class Tidegate:
     ) -> None:
         self.settings = settings or read_settings(Settings)
         self.lifecycle = Lifecycle()
-        self._checks: dict[str, Check] = {}
         self._instrumentations = Instrumentations()
         self._writer = logs.install(self.settings)
         self._traces = traces.install(self.settings, Scrubber(self.settings.scrub_keys))
         self._sentry = sentry.install(self.settings)
+        self._checks = Checks(
+            timeout=self.settings.check_timeout,
+            cache=self.settings.check_cache,
+            wrap=traces.unrecorded if self._traces.tracing else None,
+        )
+        self.lifecycle.flushers["spans"] = self._traces.flush
+        if self._sentry:
+            self.lifecycle.flushers["events"] = self._sentry.flush
+        if self._writer:
+            self.lifecycle.flushers["log lines"] = self._writer.flush
         self._hook: Hook | None = None
         if engine is not None:
             self._watch(engine)
@@ -67,21 +77,28 @@ class Tidegate:
         self._wrap_lifespan(app)
         app.state.tidegate = self
 
-    def add_check(self, name: str, check: Check) -> None:
-        """Let readiness depend on ``check``: returning is healthy, raising is not."""
-        self._checks[name] = traces.unrecorded(check) if self._traces.tracing else check
+    def add_check(self, name: str, check: Check, *, blocking: bool = True) -> None:
+        """Let readiness depend on ``check``, an async function without parameters.
+
+        Returning ``None`` or ``True`` is healthy, raising is not. If it fails, the service is
+        unready; with ``blocking=False`` it serves on and says ``degraded``.
+
+        Raises:
+            TypeError: ``check`` is no async function.
+        """
+        self._checks.add(name, check, blocking=blocking)
+
+    async def wait_for_drain(self) -> None:
+        """Wait until the process should come to its end: for WebSockets and streams that only send.
+
+        Returns when the drain delay after SIGTERM is over. ``TIDEGATE_DRAIN_TIMEOUT`` seconds
+        are left then, after which the connection is cut.
+        """
+        await self.lifecycle.ending.wait()
 
     def add_instrumentation(self, *functions: Instrumentation | None) -> None:
         """Call these for each request, as prometheus-fastapi-instrumentator's ``add`` does."""
         self._instrumentations.add(*functions)
-
-    def flush(self, timeout: float) -> None:
-        """Send all telemetry that is queued; blocks for up to ``timeout`` seconds."""
-        self._traces.flush(timeout)
-        if self._sentry:
-            self._sentry.flush(timeout)
-        if self._writer:
-            self._writer.flush(timeout)
 
     def _install_hook(self, app: FastAPI) -> None:
         build = app.build_middleware_stack
@@ -119,7 +136,7 @@ class Tidegate:
         exporter, writer = self._traces.exporter, self._writer
         return Sources(
             in_flight=lambda: self._hook.in_flight if self._hook else 0,
-            websockets=lambda: self._hook.websockets if self._hook else 0,
+            websockets=lambda: len(self.lifecycle.websockets),
             engine=engine,
             spans=lambda: (exporter.sent, exporter.dropped) if exporter else (0, 0),
             lost_lines=lambda: writer.dropped if writer else 0,
@@ -149,22 +166,15 @@ class Tidegate:
 
         @asynccontextmanager
         async def lifespan(started: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - as Starlette's
-            # Before the application's own startup: probes are answered while it takes its time.
-            loop = asyncio.get_running_loop()
             logs.install(self.settings)  # again: uvicorn.run(app) has put its own handlers in
-            self.admin.start(loop)
-            self._vitals.start(loop)
+            self._vitals.start(asyncio.get_running_loop())
             try:
-                async with inner(started) as state:
+                async with surround(inner(started), self.lifecycle, self.admin) as state:
                     if not _fastapi_has_providers(app):
                         _silence_fastapi(app)  # it asks for them at every request
-                    self.lifecycle.started = True
                     yield state
             finally:
                 self._vitals.stop()
-                # Both wait for threads, which must not block this loop.
-                await asyncio.to_thread(self.flush, 5.0)
-                await asyncio.to_thread(self.admin.stop)
 
         app.router.lifespan_context = lifespan
 

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from tidegate.access import AccessLog
 from tidegate.context import RequestContext, _current
@@ -31,7 +32,11 @@ if TYPE_CHECKING:  # not imported where they are off
 logger = logging.getLogger("tidegate.error")
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+NO_STATUS: Final = 1006
+"""What RFC 6455 calls the code of a connection that ended without one."""
+
 _new: Final = object.__new__
+_NOBODY: Final = ("", "", "", False)
 _OURS: Final = frozenset({b"x-request-id", b"traceresponse"})
 _OURS_DRAINING: Final = _OURS | {b"connection"}
 
@@ -72,6 +77,14 @@ class Exchange(RequestContext):
     response_headers: Sequence[tuple[bytes, bytes]]
     response_size: int
 
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return what an answer tells of the request's ids."""
+        traceresponse = f"00-{self.trace_id}-{self.span_id}-0{self.sampled:d}"
+        return [
+            (b"x-request-id", self.request_id.encode()),
+            (b"traceresponse", traceresponse.encode()),
+        ]
+
     def send(self, message: Message) -> Awaitable[None]:
         """Pass the answer on, with the request's ids in its head."""
         if message["type"] != "http.response.start":
@@ -82,13 +95,7 @@ class Exchange(RequestContext):
         self.answered = perf_counter()
         self.status = message["status"]
         self.response_headers = headers = message.get("headers", ())
-        told = [
-            (b"x-request-id", self.request_id.encode()),
-            (
-                b"traceresponse",
-                f"00-{self.trace_id}-{self.span_id}-0{self.sampled:d}".encode(),
-            ),
-        ]
+        told = self.headers()
         # Asked now: a request that began before SIGTERM closes its connection as well.
         replaced = _OURS
         if hook.lifecycle.draining:
@@ -133,13 +140,13 @@ class Hook:
         self._kinds: dict[tuple[str, int, str], Kind] = {}
         self.in_flight = 0
         """Requests that have begun and not ended."""
-        self.websockets = 0
-        """Connections that are open."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle a request; lifespan and what is unknown pass by."""
         if scope["type"] == "http":
             return self._http(scope, receive, send)
+        if scope["type"] == "websocket":
+            return self._websocket(scope, receive, send)
         return self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -192,6 +199,58 @@ class Hook:
                 tracing.leave(entered, scope, headers, route, status, error)
             _current.reset(token)
             error = None  # whose traceback holds this frame
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection: one span and one line for all of it."""
+        headers = dict(scope["headers"])
+        tracing = self._tracing
+        exchange = Exchange(*_NOBODY)
+        exchange.started = perf_counter()
+        exchange.status = NO_STATUS
+        parent_id = self._identify(exchange, headers)
+
+        async def receive_noting() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                exchange.status = message.get("code") or NO_STATUS
+            return message
+
+        async def send_noting(message: Message) -> None:
+            if message["type"] == "websocket.accept":
+                if self.adopt:
+                    self.adopt(exchange)
+                told = [each for each in message.get("headers", ()) if each[0] not in _OURS]
+                message = {**message, "headers": [*told, *exchange.headers()]}
+            elif message["type"] == "websocket.close":
+                exchange.status = message.get("code") or 1000
+            await send(message)
+
+        token = _current.set(exchange)
+        entered = tracing.enter(exchange, parent_id, scope, headers) if tracing else None
+        app = self._traced_app if exchange.sampled else self._app
+        error: BaseException | None = None
+        try:
+            await self.lifecycle.websockets.run(app, scope, receive_noting, send_noting)
+        except WebSocketDisconnect:
+            pass  # a client that goes is no error, though the handler did not expect it
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            route = self._routes.of(scope)
+            if error is not None:
+                self._report(error, exchange, f"WS {route}")
+            if self._access_log:
+                self._access_log.write(
+                    self._access_log.describe_websocket(exchange.status, route),
+                    exchange,
+                    perf_counter() - exchange.started,
+                    type_name(error) if error else "",
+                )
+            if tracing and entered:
+                tracing.leave(entered, scope, headers, route, 0, error)
+            _current.reset(token)
+            error = None
 
     def _identify(self, exchange: Exchange, headers: Headers) -> str | None:
         """Give the request its ids; return the caller's span, if there is one."""

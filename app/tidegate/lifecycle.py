@@ -1,19 +1,44 @@
-"""Where a process stands between its start and its end: plain flags, read by many."""
+"""Where a process stands between its start and its end, and who must hear of the end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
+
+from tidegate.flush import Flusher
+from tidegate.websockets import WebSockets
 
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Set on the service's event loop or in a signal handler, read from the admin thread."""
+    """Plain flags, set on the service's event loop or in a signal handler, read by many."""
+
+    drains: bool = False
+    """`tidegate serve` runs this process: SIGTERM begins a drain."""
 
     started: bool = False
     """The application's own startup is over."""
 
     was_ready: bool = False
-    """Every check has passed once: from here on no verdict makes this process unready."""
+    """Every serve-blocking check has passed once: from here on no verdict makes this process
+    unready."""
 
     draining: bool = False
     """SIGTERM has arrived: unready, still answering, no new keep-alive."""
+
+    end_by: float | None = None
+    """When the application's own shutdown must be over, in the event loop's time."""
+
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """The drain delay is over: what is in flight should come to its end."""
+
+    websockets: WebSockets = field(default_factory=WebSockets)
+
+    flushers: dict[str, Flusher] = field(default_factory=dict)
+    """What still holds telemetry at the end, by the name that a log line calls it."""
+
+    def end(self) -> None:
+        """Tell all that is in flight to come to its end; on the service's event loop."""
+        self.draining = True
+        self.ending.set()
+        self.websockets.say_goodbye()

@@ -1,31 +1,38 @@
-"""``tidegate serve MODULE:APP``: uvicorn, with a drain that loses no request.
+"""``tidegate serve MODULE:APP``: one uvicorn process, or gunicorn with several of them.
 
-On SIGTERM Kubernetes takes the pod out of its endpoints, but it takes seconds until every
-node knows. uvicorn alone stops accepting at once; this server stays open for the drain delay,
-unready and answering with ``Connection: close``, and only then lets uvicorn stop.
+What imports prometheus_client is imported late: it decides at its import whether several
+processes share their metrics.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
-import signal
+import os
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING, Final
 
-import uvicorn
-from fastapi import FastAPI
-from uvicorn.importer import ImportFromStringError, import_from_string
-
-from tidegate.core import Tidegate
+from tidegate import logs, metrics_folder
 from tidegate.ports import bind
-from tidegate.settings import SettingsError
+from tidegate.settings import SettingsError, misspelt_variables
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from tidegate.core import Tidegate
 
 logger = logging.getLogger("uvicorn.error")
+
+_MOST_WORKERS: Final = 256
+
+
+class NoAppError(Exception):
+    """MODULE:APP names something that cannot be served."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,72 +41,88 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tidegate serve", description="Serve a FastAPI application that uses Tidegate(app)."
     )
     parser.add_argument("app", metavar="MODULE:APP", help="for example orders.main:app")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        help="processes that share the ports, under gunicorn; default: WEB_CONCURRENCY, or 1",
+    )
     arguments = parser.parse_args(argv)
     sys.path.insert(0, str(Path.cwd()))  # as uvicorn does: an app beside us needs no install
     try:
-        app, installed = _find(arguments.app)
-        settings = installed.settings
-        listener = bind(settings.host, settings.port, "PORT")
-        installed.admin.bind()
-    except (ImportFromStringError, NoAppError, SettingsError) as error:
+        with ExitStack() as stack:
+            workers = _count_workers(arguments.workers)
+            if workers > 1 or os.environ.get(metrics_folder.VARIABLE):
+                stack.enter_context(metrics_folder.metrics_folder())
+            return _serve(arguments.app, workers)
+    except (NoAppError, SettingsError) as error:
         print(f"tidegate serve: {error}", file=sys.stderr)
         return 2
-    server = DrainingServer(
-        uvicorn.Config(
-            app,
-            access_log=False,
-            timeout_graceful_shutdown=settings.drain_timeout,
-            server_header=False,
-        ),
-        installed,
-    )
-    logger.info(
-        "Serving http://%s:%d, health and metrics on port %d",
-        settings.host,
-        settings.port,
-        settings.admin_port,
-    )
+
+
+def _count_workers(given: str | None) -> int:
+    name = "--workers" if given is not None else "WEB_CONCURRENCY"
+    text = given if given is not None else os.environ.get("WEB_CONCURRENCY") or "1"
+    # isascii: isdecimal alone lets other scripts' digits through.
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= _MOST_WORKERS):
+        raise SettingsError(
+            f"{name}: {text!r} is no number of workers; write a whole number from 1 to "
+            f"{_MOST_WORKERS}"
+        )
+    return int(text)
+
+
+def _serve(target: str, workers: int) -> int:
+    app, installed = _find(target)
+    if workers > 1:
+        try:
+            from tidegate.workers import run_workers
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("gunicorn"):
+                raise
+            raise SettingsError(
+                f"{workers} workers need the package gunicorn, which is not installed; "
+                "install tidegate[workers], or serve with one"
+            ) from None
+    settings = installed.settings
+    listener = bind(settings.host, settings.port, "PORT")
+    admin = installed.admin.bind()
+    config = _configure(app)
+    logs.install(settings)  # after uvicorn's own
+    for message in misspelt_variables(os.environ):
+        logger.warning("%s", message)
+    logger.info("Serving http://%s, health and metrics on %s", _name(listener), _name(admin))
+    if workers > 1:
+        return run_workers(config, installed, listener, workers)
+    from tidegate.drain import DrainingServer
+
+    server = DrainingServer(config, installed)
     server.run(sockets=[listener])
-    return 0 if server.started else 3
-
-
-class NoAppError(Exception):
-    """MODULE:APP names something that cannot be served."""
-
-
-class DrainingServer(uvicorn.Server):
-    """Waits for the drain delay between SIGTERM and the stop, and exits 0 afterwards."""
-
-    def __init__(self, config: uvicorn.Config, installed: Tidegate) -> None:
-        super().__init__(config)
-        self._installed = installed
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve, remembering the loop that a signal handler must wake."""
-        self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain on the first SIGTERM; stop at once on Ctrl-C or a second signal."""
-        # uvicorn's own handler would raise the signal again when all is done: exit code 143.
-        if sig == signal.SIGTERM and not self._installed.lifecycle.draining:
-            self._installed.lifecycle.draining = True
-            self._loop.call_soon_threadsafe(
-                self._loop.call_later, self._installed.settings.drain_delay, self._stop
-            )
-        elif self.should_exit:
-            self.force_exit = True
-        else:
-            self._installed.lifecycle.draining = True
-            self._stop()
-
-    def _stop(self) -> None:
-        self.should_exit = True
+    return 0 if server.started or server.should_exit else 3
 
 
 def _find(target: str) -> tuple[FastAPI, Tidegate]:
-    app = import_from_string(target)
+    from fastapi import FastAPI
+    from uvicorn.importer import ImportFromStringError, import_from_string
+
+    from tidegate.core import Tidegate
+
+    try:
+        app = import_from_string(target)
+    except ImportFromStringError as error:
+        raise NoAppError(str(error)) from None
     installed = getattr(getattr(app, "state", None), "tidegate", None)
     if not isinstance(app, FastAPI) or not isinstance(installed, Tidegate):
         raise NoAppError(f"{target} is no FastAPI application with Tidegate(app) installed")
     return app, installed
+
+
+def _configure(app: FastAPI) -> uvicorn.Config:
+    import uvicorn
+
+    # workers: what WEB_CONCURRENCY says is decided here, not by uvicorn.
+    return uvicorn.Config(app, access_log=False, server_header=False, workers=1)
+
+
+def _name(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

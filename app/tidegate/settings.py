@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -99,6 +101,21 @@ def read_settings(model: type[S]) -> S:
         raise SettingsError(
             "\n".join(_explain(model, problem) for problem in _list(error))
         ) from None
+
+
+def misspelt_variables(environ: Iterable[str]) -> list[str]:
+    """Return a line for each variable that looks like a misspelt one of :class:`Settings`.
+
+    Others with the prefix are somebody's: the runner's, or those of a Service of that name.
+    """
+    prefix = Settings.model_config["env_prefix"]
+    known = [name.upper() for name in Settings.model_fields]
+    others = [name.removeprefix(prefix) for name in sorted(environ) if name.startswith(prefix)]
+    return [
+        f"{prefix}{name} is no setting and changes nothing; is {prefix}{near[0]} meant?"
+        for name in others
+        if name not in known and (near := get_close_matches(name, known, n=1, cutoff=0.85))
+    ]
 
 
 def _list(error: ValidationError) -> list[ErrorDetails]:

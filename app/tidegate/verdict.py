@@ -20,6 +20,7 @@ _METRIC: Final = Gauge(
     "tidegate_schema_verdict",
     "1 for the verdict on the database's schema that was last seen, 0 for the others.",
     ["verdict"],
+    multiprocess_mode="livemostrecent",
 )
 
 _WAY_OUT: Final = {

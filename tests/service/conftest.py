@@ -122,8 +122,11 @@ def serve(manifest: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
-async def client(migrated_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def client(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
     """The API in process, on a database of the test's own."""
+    monkeypatch.setenv("TIDEGATE_LOG_FORMAT", "off")  # the process's log is pytest's
     # A slow machine must not look like a database that is away.
     settings = OrdersSettings(DATABASE_URL=migrated_url, database_pool_timeout=60)
     app = create_app(settings)

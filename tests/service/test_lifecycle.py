@@ -21,10 +21,13 @@ def test_a_migrated_database_makes_the_service_ready_live_and_measured(
 ) -> None:
     service = serve(DATABASE_URL=migrated_url)
     ready = service.until_ready()
-    assert ready.json() == {
-        "status": "ok",
-        "checks": {"database": {"status": "ok"}, "schema": {"status": "ok"}},
+    assert ready.json()["status"] == "ok"
+    checks = ready.json()["checks"]
+    assert {name: check["status"] for name, check in checks.items()} == {
+        "database": "ok",
+        "schema": "ok",
     }
+    assert all(0 < check["seconds"] < 2 for check in checks.values())
     assert httpx.get(f"{service.admin}/health/live").json() == {"status": "ok"}
     assert httpx.get(f"{service.admin}/health/startup").status_code == 200
     assert httpx.get(f"{service.url}/api/v1/products").json() == []
@@ -44,12 +47,11 @@ def test_an_unmigrated_database_keeps_a_new_pod_out_and_names_the_revisions(
     unready = service.until(lambda answer: "schema" in answer.text)
     assert unready.status_code == 503
     checks = unready.json()["checks"]
-    assert checks["database"] == {"status": "ok"}
-    assert checks["schema"] == {
-        "status": "failed",
-        "reason": "behind: the database lacks 0001, 0002; "
-        "run `tidegate migrate up` with this image",
-    }
+    assert checks["database"]["status"] == "ok"
+    assert checks["schema"]["status"] == "failed"
+    assert checks["schema"]["reason"] == (
+        "behind: the database lacks 0001, 0002; run `tidegate migrate up` with this image"
+    )
     assert httpx.get(f"{service.admin}/health/startup").status_code == 503
     assert httpx.get(f"{service.admin}/health/live").status_code == 200
     migrate(database_url, orders_alembic)
@@ -65,7 +67,7 @@ def test_a_newer_schema_lets_an_older_image_start_only_if_it_kept_it_working(
     orders_alembic: Path,
     tmp_path: Path,
 ) -> None:
-    running = serve(DATABASE_URL=migrated_url)
+    running = serve(DATABASE_URL=migrated_url, TIDEGATE_CHECK_CACHE="0")
     running.until_ready()
     newer = AlembicProject(tmp_path / "newer")
     for name in ("0001", "0002"):
@@ -109,7 +111,7 @@ def test_a_history_row_that_nobody_understands_makes_its_revision_unknown(
 def test_a_version_table_that_cannot_be_read_keeps_out_a_new_pod_but_not_a_ready_one(
     serve: Serve, migrated_url: str
 ) -> None:
-    running = serve(DATABASE_URL=migrated_url)
+    running = serve(DATABASE_URL=migrated_url, TIDEGATE_CHECK_CACHE="0")
     running.until_ready()
     with psycopg.connect(migrated_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE alembic_version RENAME COLUMN version_num TO gone")
@@ -122,7 +124,7 @@ def test_a_version_table_that_cannot_be_read_keeps_out_a_new_pod_but_not_a_ready
 def test_a_version_table_that_is_locked_leaves_a_ready_pod_alone(
     serve: Serve, migrated_url: str
 ) -> None:
-    service = serve(DATABASE_URL=migrated_url)
+    service = serve(DATABASE_URL=migrated_url, TIDEGATE_CHECK_CACHE="0")
     service.until_ready()
     with psycopg.connect(migrated_url) as connection:
         connection.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
@@ -276,6 +278,13 @@ def test_liveness_notices_a_stuck_event_loop(serve: Serve) -> None:
             "TIDEGATE_MANIFEST: /none.json: [Errno 2] No such file",
         ),
         ("tests.service.apps:slow", {"TIDEGATE_DRAIN_DELAY": "inf"}, "TIDEGATE_DRAIN_DELAY: Input"),
+        ("tests.service.apps:slow", {"TIDEGATE_LOG_LEVEL": "loud"}, "LOG_LEVEL: Input should be '"),
+        (
+            "tests.service.apps:slow",
+            {"TIDEGATE_LOG_FORMAT": "xml"},
+            "LOG_FORMAT: Input should be '",
+        ),
+        ("tests.service.apps:slow", {"TIDEGATE_CHECK_CACHE": "-1"}, "TIDEGATE_CHECK_CACHE: Input"),
         ("tests.service.apps:slow", {"TIDEGATE_HOST": "999.1.1.1"}, "TIDEGATE_HOST: nothing can"),
         ("tests.service.apps:bare", {}, "no FastAPI application with Tidegate(app)"),
         ("tests.service.nowhere:app", {}, 'Could not import module "tests.service.nowhere"'),
@@ -290,6 +299,18 @@ def test_what_cannot_be_served_says_why_and_exits_2(
     assert service.process.returncode == 2
     assert "Traceback" not in output
     assert "secret-word" not in output
+
+
+def test_a_misspelt_variable_is_named_once_with_the_one_that_is_meant(serve: Serve) -> None:
+    service = serve(
+        "tests.service.apps:slow", TIDEGATE_DRAIN_DELY="5", TIDEGATE_CONNECT_TIMEOUT="10"
+    )
+    service.until_ready()
+    service.process.terminate()
+    output = service.stop()
+    assert output.count("TIDEGATE_DRAIN_DELY is no setting") == 1
+    assert "is TIDEGATE_DRAIN_DELAY meant?" in output
+    assert "TIDEGATE_CONNECT_TIMEOUT" not in output  # the runner's
 
 
 @pytest.mark.parametrize("setting", ["TIDEGATE_PORT", "TIDEGATE_ADMIN_PORT"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+import websockets
 
 from tests.service.conftest import Serve, Service
 from tests.sinks.collector import Collector
@@ -183,7 +186,7 @@ def test_the_spans_of_the_last_requests_arrive_after_sigterm(
         serve,
         collector,
         TIDEGATE_TRACES_BACKEND=backend,
-        TIDEGATE_DRAIN_DELAY="4",
+        TIDEGATE_DRAIN_DELAY="6",
         OTEL_BSP_SCHEDULE_DELAY="60000",
     )
     service.process.send_signal(signal.SIGTERM)
@@ -214,3 +217,31 @@ def test_the_sampling_ratio_is_kept(serve: Serve, collector: Collector) -> None:
 
     assert 60 < sampled < 140
     collector.until(lambda spans: len(spans) == sampled)
+
+
+@pytest.mark.parametrize("backend", ["direct", "contrib"])
+async def test_a_websocket_is_one_span_and_one_line_however_much_is_said(
+    serve: Serve, collector: Collector, backend: str
+) -> None:
+    service = started(serve, collector, TIDEGATE_TRACES_BACKEND=backend)
+    url = service.url.replace("http", "ws") + "/echo/42"
+    async with websockets.connect(url, additional_headers=SAMPLED) as client:
+        assert client.response is not None
+        told = client.response.headers
+        for number in range(10):
+            await client.send(str(number))
+            assert await client.recv() == str(number)
+        await client.close(4321)
+    spans = await asyncio.to_thread(collector.until, bool)
+    service.process.terminate()
+    log = await asyncio.to_thread(service.stop)
+
+    (span,) = spans
+    assert (span.kind, span.trace_id, span.parent_span_id) == ("server", TRACE, PARENT)
+    assert span.attributes["http.route"] == "/echo/{room}"
+    assert told["traceresponse"] == f"00-{TRACE}-{span.span_id}-01"
+    (line,) = (json.loads(line) for line in log.splitlines() if '"tidegate.access"' in line)
+    assert line["message"] == "websocket"
+    assert line["http.route"] == "/echo/{room}"
+    assert line["websocket.close_code"] == 4321
+    assert (line["trace_id"], line["request_id"]) == (TRACE, told["x-request-id"])
