@@ -1,6 +1,7 @@
 """Speaks OTLP with a collector, over HTTP or gRPC, as the ``OTEL_EXPORTER_OTLP_*`` say.
 
-Imported by the exporter's thread only: urllib3 and grpc are heavy.
+The connection is kept from one batch to the next. grpc is imported when it is wanted, by the
+exporter's thread.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 from tidegate.export import Post, RefusedError, RetryError
 
 _SERVICE: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_LONGEST_ANSWER: Final = 1 << 20  # bytes that are read; a collector says next to nothing
 _RETRY_STATUS: Final = frozenset({429, 502, 503, 504})
 _RETRY_CODES: Final = frozenset(
     {
@@ -50,33 +54,58 @@ def connect(endpoint: Endpoint) -> Post:
 
 
 def _http(endpoint: Endpoint) -> Post:
-    import urllib3
-    from urllib3.exceptions import HTTPError
-
-    pool = urllib3.PoolManager(
-        ca_certs=_text(endpoint.certificate),
-        cert_file=_text(endpoint.client_certificate),
-        key_file=_text(endpoint.client_key),
-        retries=False,
-    )
+    address = urlsplit(endpoint.url)
+    path = (address.path or "/") + (f"?{address.query}" if address.query else "")
     headers = {"content-type": "application/x-protobuf", **endpoint.headers}
     if endpoint.gzip:
         headers["content-encoding"] = "gzip"
+    connection = _open(endpoint, address)
 
     def post(request: bytes, timeout: float) -> None:
         body = gzip.compress(request, 1) if endpoint.gzip else request
-        limit = urllib3.Timeout(total=max(0.05, min(timeout, endpoint.timeout)))
+        limit = max(0.05, min(timeout, endpoint.timeout))
+        kept = connection.sock is not None
         try:
-            answer = pool.request("POST", endpoint.url, body=body, headers=headers, timeout=limit)
-        except HTTPError as error:
-            # Only the type: the text quotes the URL, which may hold a key.
+            try:
+                status, retry_after = ask(body, limit)
+            except (BrokenPipeError, ConnectionResetError, RemoteDisconnected):
+                if not kept:
+                    raise
+                # The collector had closed a connection that was idle: that is no failure.
+                connection.close()
+                status, retry_after = ask(body, limit)
+        except (OSError, HTTPException) as error:
+            connection.close()
             raise RetryError(type(error).__name__) from None
-        if answer.status in _RETRY_STATUS:
-            raise RetryError(f"HTTP {answer.status}", _seconds(answer.headers.get("retry-after")))
-        if not 200 <= answer.status < 300:
-            raise RefusedError(f"HTTP {answer.status}")
+        if status in _RETRY_STATUS:
+            raise RetryError(f"HTTP {status}", _seconds(retry_after))
+        if not 200 <= status < 300:
+            raise RefusedError(f"HTTP {status}")
+
+    def ask(body: bytes, limit: float) -> tuple[int, str | None]:
+        connection.timeout = limit
+        if connection.sock is not None:
+            connection.sock.settimeout(limit)
+        connection.request("POST", path, body, headers)
+        answer = connection.getresponse()
+        answer.read(_LONGEST_ANSWER)
+        if not answer.isclosed():
+            connection.close()
+        return answer.status, answer.headers.get("retry-after")
 
     return post
+
+
+def _open(endpoint: Endpoint, address: SplitResult) -> HTTPConnection:
+    host = address.hostname or ""
+    if address.scheme != "https":
+        return HTTPConnection(host, address.port)
+    import ssl
+
+    context = ssl.create_default_context(cafile=_text(endpoint.certificate))
+    if endpoint.client_certificate is not None:
+        context.load_cert_chain(endpoint.client_certificate, endpoint.client_key)
+    return HTTPSConnection(host, address.port, context=context)
 
 
 def _grpc(endpoint: Endpoint) -> Post:

@@ -18,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import Link
 from opentelemetry.trace.status import Status
 from starlette.types import ASGIApp, Scope
 
@@ -32,28 +33,36 @@ _EXCEPTION = "exception"
 
 def make_provider(
     environment: TracesEnvironment, scrubber: Scrubber, *, exception_text: bool
-) -> TracerProvider:
-    """Make the SDK's provider; sampler, limits and batches are read from ``OTEL_*`` by itself."""
+) -> tuple[TracerProvider, ScrubbingExporter]:
+    """Make the SDK's provider, and its exporter.
+
+    Sampler, limits and batches it reads from ``OTEL_*`` by itself.
+    """
     # Before the instrumentation is asked for the first time: the stable names are ours as well.
     os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
-    provider = TracerProvider(resource=Resource.create(), id_generator=_RequestIds())
+    # Not on exit: Tidegate flushes, and the SDK would wait half a minute for a silent collector.
+    provider = TracerProvider(
+        resource=Resource.create(), id_generator=_RequestIds(), shutdown_on_exit=False
+    )
     exporter = ScrubbingExporter(_exporter(environment), scrubber, exception_text=exception_text)
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider
+    return provider, exporter
 
 
 def _exporter(environment: TracesEnvironment) -> SpanExporter:
+    # Read already: the SDK's own reading logs a header that it does not understand.
+    headers = dict(environment.endpoint.headers) or None
     if environment.endpoint.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
             OTLPSpanExporter as GrpcExporter,
         )
 
-        return GrpcExporter()
+        return GrpcExporter(headers=headers and {name.lower(): headers[name] for name in headers})
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
         OTLPSpanExporter as HttpExporter,
     )
 
-    return HttpExporter()
+    return HttpExporter(headers=headers)
 
 
 class ContribTracing:
@@ -121,10 +130,19 @@ class ScrubbingExporter(SpanExporter):
         self._exporter = exporter
         self._scrubber = scrubber
         self._exception_text = exception_text
+        self.sent = 0
+        """Spans that the collector took."""
+        self.dropped = 0
+        """Spans that it did not; those that the SDK's full queue left out are not among them."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send scrubbed copies."""
-        return self._exporter.export([self._scrub(span) for span in spans])
+        result = self._exporter.export([self._scrub(span) for span in spans])
+        if result is SpanExportResult.SUCCESS:
+            self.sent += len(spans)
+        else:
+            self.dropped += len(spans)
+        return result
 
     def shutdown(self) -> None:
         """End the exporter."""
@@ -142,7 +160,10 @@ class ScrubbingExporter(SpanExporter):
             resource=span.resource,
             attributes=self._scrubber.mapping(span.attributes or {}),
             events=[self._event(event) for event in span.events],
-            links=span.links,
+            links=[
+                Link(link.context, self._scrubber.mapping(link.attributes or {}))
+                for link in span.links
+            ],
             kind=span.kind,
             # A description is nearly always the text of an exception.
             status=span.status if self._exception_text else Status(span.status.status_code),

@@ -20,6 +20,7 @@ from tidegate import otlp
 
 logger = logging.getLogger("tidegate.export")
 
+_GATHER = 64  # spans that wait to be encoded together
 _TELL_EVERY = 60.0  # seconds between two log lines about a collector that does not take spans
 
 
@@ -82,6 +83,11 @@ class SpanExporter:
         self._resource = resource
         self._batching = batching or Batching()
         self._queue: deque[Span] = deque()
+        # A span that waits as an object takes ten times the room of an encoded one: a few gather,
+        # so that the thread wakes seldom, then they are encoded and wait for their batch.
+        self._gather = min(_GATHER, self._batching.max_batch)
+        self._encoded: deque[tuple[bytes, bytes]] = deque()
+        self._due = 0.0
         self._wake = threading.Condition()
         self._busy = False
         self._flush_until: float | None = None
@@ -96,22 +102,23 @@ class SpanExporter:
     def add(self, span: Span) -> None:
         """Queue a span that has ended; never waits."""
         queue = self._queue
-        if len(queue) >= self._batching.max_queue:
+        if len(queue) + len(self._encoded) >= self._batching.max_queue:
             self.dropped += 1
             return
         queue.append(span)
-        if len(queue) == self._batching.max_batch or self._pid != os.getpid():
+        if len(queue) == self._gather or self._pid != os.getpid():
             self._rouse()
 
     def flush(self, timeout: float) -> bool:
         """Send what is queued; return whether that was done within ``timeout`` seconds."""
-        if not self._queue and not self._busy:
-            return True
+        with self._wake:
+            if self._is_empty():
+                return True
         self._rouse()
         with self._wake:
             self._flush_until = time.monotonic() + timeout
             self._wake.notify_all()
-            done = self._wake.wait_for(lambda: not self._queue and not self._busy, timeout)
+            done = self._wake.wait_for(self._is_empty, timeout)
             self._flush_until = None
         return done
 
@@ -129,32 +136,62 @@ class SpanExporter:
         post: Post | None = None
         while True:
             with self._wake:
-                self._wake.wait_for(self._is_due, self._batching.delay)
-                batch = self._take()
-                self._busy = bool(batch)
-            if batch:
+                in_time = self._wake.wait_for(self._has_work, self._patience())
+                self._busy = True
+            self._encode()
+            if not in_time:
+                self._due = 0.0
+            while batch := self._take():
                 try:
                     post = post or self._connect()
-                    self._send(post, batch)
+                    self._send(post, self._request(batch), len(batch))
                 except Exception as error:  # whatever it is, the next batch gets its chance
-                    self._lose(len(batch), f"{type(error).__name__}: {error}")
+                    # Only the type: the text may quote a header with a key.
+                    self._lose(len(batch), type(error).__name__)
+                self._encode()
             with self._wake:
                 self._busy = False
                 self._wake.notify_all()
 
-    def _is_due(self) -> bool:
-        hurried = self._flush_until is not None and bool(self._queue)
-        return hurried or len(self._queue) >= self._batching.max_batch
+    def _is_empty(self) -> bool:
+        return not self._queue and not self._encoded and not self._busy
 
-    def _take(self) -> list[Span]:
-        queue = self._queue
-        return [queue.popleft() for _ in range(min(len(queue), self._batching.max_batch))]
+    def _has_work(self) -> bool:
+        return len(self._queue) >= self._gather or (
+            self._flush_until is not None and bool(self._queue or self._encoded)
+        )
 
-    def _send(self, post: Post, batch: list[Span]) -> None:
+    def _patience(self) -> float:
+        if not self._encoded:
+            return self._batching.delay
+        return max(0.0, self._due - time.monotonic())
+
+    def _encode(self) -> None:
+        """Encode what is queued."""
+        if self._queue and not self._encoded:
+            self._due = time.monotonic() + self._batching.delay
+        for _ in range(len(self._queue)):
+            span = self._queue.popleft()
+            try:
+                self._encoded.append((span.scope, span.encode()))
+            except Exception as error:  # a value of the application's: the others can go
+                self._lose(1, f"one could not be encoded: {type(error).__name__}")
+
+    def _take(self) -> list[tuple[bytes, bytes]]:
+        """Return a batch that is full or due."""
+        encoded, most = self._encoded, self._batching.max_batch
+        due = self._flush_until is not None or time.monotonic() >= self._due
+        if len(encoded) < most and not due:
+            return []
+        return [encoded.popleft() for _ in range(min(len(encoded), most))]
+
+    def _request(self, batch: list[tuple[bytes, bytes]]) -> bytes:
         scopes: dict[bytes, list[bytes]] = {}
-        for span in batch:
-            scopes.setdefault(span.scope, []).append(span.encode())
-        request = otlp.request(self._resource, scopes)
+        for scope, span in batch:
+            scopes.setdefault(scope, []).append(span)
+        return otlp.request(self._resource, scopes)
+
+    def _send(self, post: Post, request: bytes, count: int) -> None:
         deadline = time.monotonic() + self._batching.timeout
         pause = 1.0
         while True:
@@ -164,14 +201,20 @@ class SpanExporter:
                 pause, backoff = pause * 2, pause * random.uniform(0.8, 1.2)  # noqa: S311
                 wait = backoff if error.after is None else error.after
                 if wait > self._left(deadline):
-                    return self._lose(len(batch), str(error))
-                with self._wake:  # a flush leaves less time: see again then
-                    self._wake.wait_for(lambda: self._flush_until is not None, wait)
+                    return self._lose(count, str(error))
+                self._pause(wait)
             except RefusedError as error:
-                return self._lose(len(batch), str(error))
+                return self._lose(count, str(error))
             else:
-                self.sent += len(batch)
+                self.sent += count
                 return None
+
+    def _pause(self, seconds: float) -> None:
+        with self._wake:
+            # A flush that begins now leaves less time: see again then. One that is under way is
+            # no reason to ask a collector that is down again and again.
+            known = (None, self._flush_until)
+            self._wake.wait_for(lambda: self._flush_until not in known, seconds)
 
     def _left(self, deadline: float) -> float:
         until = self._flush_until

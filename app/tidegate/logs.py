@@ -86,7 +86,9 @@ def install(settings: Settings) -> Writer | None:
     if root.level > level:
         root.setLevel(level)
     _adopt_servers(access_line=settings.access_log)
-    _configure_structlog()
+    # An application that logs with it has imported it by now, or at the latest when it starts.
+    if "structlog" in sys.modules:
+        _configure_structlog()
     return writer
 
 

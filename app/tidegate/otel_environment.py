@@ -6,6 +6,7 @@ Source: "OpenTelemetry Environment Variable Specification" and "OTLP Exporter Co
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,13 @@ from tidegate.sampling import Sampling, read_sampling
 from tidegate.settings import SettingsError
 
 N = TypeVar("N", int, float)
+D = TypeVar("D", int, float, int | None)
 
 _PROTOCOLS: Final = ("grpc", "http/protobuf")
+_MOST: Final = 10**9  # of what is counted, or in milliseconds eleven days
+# What HTTP and gRPC both let through: an error of theirs would quote the value, which is a key.
+_HEADER_NAME: Final = re.compile(r"[0-9A-Za-z_.-]+")
+_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,18 @@ class TracesEnvironment:
 
 
 def traces_wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether spans have a place to go: an OTLP endpoint is named and nothing turns them off."""
+    """Whether spans have a place to go: an OTLP endpoint is named and nothing turns them off.
+
+    Raises:
+        SettingsError: they are to go where only the SDK sends them.
+    """
+    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip()
+    if exporter not in {"", "otlp", "none"}:
+        raise SettingsError("OTEL_TRACES_EXPORTER: use otlp or none")
     return (
         environment.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
-        and environment.get("OTEL_TRACES_EXPORTER", "otlp").strip() == "otlp"
-        and bool(_of_traces(environment, "ENDPOINT"))
+        and exporter != "none"
+        and bool(_of_traces(environment, "ENDPOINT")[1])
     )
 
 
@@ -67,10 +80,7 @@ def read_traces(environment: Mapping[str, str] = os.environ) -> TracesEnvironmen
     except ValueError as error:
         raise SettingsError(str(error)) from None
     queue = _number(environment, "OTEL_BSP_MAX_QUEUE_SIZE", int, 2048, least=1)
-    longest = environment.get(
-        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-        environment.get("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", ""),
-    )
+    longest = _number(environment, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", int, None, least=0)
     return TracesEnvironment(
         endpoint=_read_endpoint(environment),
         sampling=sampling,
@@ -92,39 +102,72 @@ def read_traces(environment: Mapping[str, str] = os.environ) -> TracesEnvironmen
             ),
             events=_number(environment, "OTEL_SPAN_EVENT_COUNT_LIMIT", int, 128, least=0),
             links=_number(environment, "OTEL_SPAN_LINK_COUNT_LIMIT", int, 128, least=0),
-            value_length=int(longest) if longest.strip().isdigit() else None,
+            value_length=_number(
+                environment, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", int, longest, least=0
+            ),
         ),
         resource=_read_resource(environment),
     )
 
 
 def _read_endpoint(environment: Mapping[str, str]) -> Endpoint:
-    protocol = _of_traces(environment, "PROTOCOL") or "http/protobuf"
+    variable, protocol = _of_traces(environment, "PROTOCOL")
+    protocol = protocol or "http/protobuf"
     if protocol not in _PROTOCOLS:
-        raise SettingsError(f"OTEL_EXPORTER_OTLP_PROTOCOL: use {' or '.join(_PROTOCOLS)}")
-    url = _of_traces(environment, "ENDPOINT")
-    parsed = urlsplit(url)
-    if parsed.scheme not in {"http", "https"} or not parsed.hostname:
-        raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT: write it as http://collector:4318 "
-            "(gRPC: http://collector:4317), https where the collector has TLS"
-        )
-    if protocol == "grpc":
-        url = f"{parsed.scheme}://{parsed.netloc}"
-    elif not environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip():
-        url = url.rstrip("/") + "/v1/traces"
+        raise SettingsError(f"{variable}: use {' or '.join(_PROTOCOLS)}")
+    compression_variable, compression = _of_traces(environment, "COMPRESSION")
+    if compression not in {"", "none", "gzip"}:
+        raise SettingsError(f"{compression_variable}: use gzip or none")
     return Endpoint(
-        url=url,
+        url=_read_url(environment, protocol),
         protocol=protocol,
-        headers=_pairs(_of_traces(environment, "HEADERS")),
-        gzip=_of_traces(environment, "COMPRESSION") == "gzip",
-        # Milliseconds by the specification, seconds in OpenTelemetry for Python: nobody who sets
-        # 5 means milliseconds, nobody who sets 5000 means more than an hour.
-        timeout=_timeout(_of_traces(environment, "TIMEOUT")),
+        headers=_read_headers(environment),
+        gzip=compression == "gzip",
+        timeout=_read_timeout(environment),
         certificate=_path(environment, "CERTIFICATE"),
         client_certificate=_path(environment, "CLIENT_CERTIFICATE"),
         client_key=_path(environment, "CLIENT_KEY"),
     )
+
+
+def _read_url(environment: Mapping[str, str], protocol: str) -> str:
+    variable, url = _of_traces(environment, "ENDPOINT")
+    try:
+        parsed = urlsplit(url)
+        sound = parsed.scheme in {"http", "https"} and parsed.hostname and parsed.port != 0
+    except ValueError:  # no port, no address
+        sound = False
+    if not sound:
+        raise SettingsError(
+            f"{variable}: write it as http://collector:4318 "
+            "(gRPC: http://collector:4317), https where the collector has TLS"
+        )
+    if protocol == "grpc":
+        return f"{parsed.scheme}://{parsed.netloc}"
+    return url if "TRACES" in variable else url.rstrip("/") + "/v1/traces"
+
+
+def _read_headers(environment: Mapping[str, str]) -> dict[str, str]:
+    variable, text = _of_traces(environment, "HEADERS")
+    headers = _pairs(text)
+    sound = all("=" in each for each in text.split(",") if each.strip())
+    for name, value in headers.items():
+        sound = sound and bool(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value))
+    if not sound:
+        # Without the value: it is a key nearly always.
+        raise SettingsError(
+            f"{variable}: write it as name=value,name=value, each of visible ASCII characters; "
+            "a key that was read from a file may end with a newline"
+        )
+    return headers
+
+
+def _read_timeout(environment: Mapping[str, str]) -> float:
+    variable, _ = _of_traces(environment, "TIMEOUT")
+    seconds = _number(environment, variable, float, 10.0, least=0.001)
+    # Milliseconds by the specification, seconds in OpenTelemetry for Python: nobody who sets 5
+    # means milliseconds, nobody who sets 5000 means more than an hour.
+    return seconds / 1000 if seconds >= 1000 else seconds
 
 
 def _read_resource(environment: Mapping[str, str]) -> dict[str, str]:
@@ -136,12 +179,15 @@ def _read_resource(environment: Mapping[str, str]) -> dict[str, str]:
     return resource
 
 
-def _of_traces(environment: Mapping[str, str], name: str) -> str:
-    """Read ``OTEL_EXPORTER_OTLP_TRACES_<NAME>``, else the one for all signals."""
-    return (
-        environment.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}", "").strip()
-        or environment.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
-    )
+def _of_traces(environment: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Read ``OTEL_EXPORTER_OTLP_TRACES_<NAME>``, else the one for all signals.
+
+    Returns:
+        The variable that holds it, and its value; empty where neither is set.
+    """
+    general, specific = f"OTEL_EXPORTER_OTLP_{name}", f"OTEL_EXPORTER_OTLP_TRACES_{name}"
+    variable = specific if environment.get(specific, "").strip() else general
+    return variable, environment.get(variable, "").strip()
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -150,31 +196,29 @@ def _pairs(text: str) -> dict[str, str]:
     return {unquote(key.strip()): unquote(value.strip()) for key, _, value in pairs}
 
 
-def _timeout(text: str) -> float:
-    try:
-        value = float(text or "10")
-    except ValueError:
-        value = 0.0
-    if value <= 0:
-        raise SettingsError("OTEL_EXPORTER_OTLP_TIMEOUT: use a number of seconds above 0")
-    return value / 1000 if value >= 1000 else value
-
-
 def _path(environment: Mapping[str, str], name: str) -> Path | None:
-    text = _of_traces(environment, name)
+    variable, text = _of_traces(environment, name)
     if text and not Path(text).is_file():
-        raise SettingsError(f"OTEL_EXPORTER_OTLP_{name}: there is no file {text}")
+        raise SettingsError(f"{variable}: there is no file {text}")
     return Path(text) if text else None
 
 
 def _number(
-    environment: Mapping[str, str], name: str, kind: Callable[[str], N], default: N, *, least: int
-) -> N:
+    environment: Mapping[str, str],
+    name: str,
+    kind: Callable[[str], N],
+    default: D,
+    *,
+    least: float,
+) -> N | D:
     text = environment.get(name, "").strip()
+    if not text:
+        return default
     try:
-        value = kind(text) if text else default
+        value = kind(text)
     except ValueError:
-        value = kind(str(least - 1))
-    if value < least:
-        raise SettingsError(f"{name}: use a number not below {least}")
+        value = None
+    # Not only too small: no thread can wait for an infinite time, or for nan.
+    if value is None or not least <= value <= _MOST:
+        raise SettingsError(f"{name}: use a number from {least:g} to {_MOST}")
     return value

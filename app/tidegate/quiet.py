@@ -11,11 +11,12 @@ EXPORT: Final = "tidegate.export"
 """The logger for what cannot be sent to a collector or to Sentry."""
 
 _TALKATIVE: Final = ("opentelemetry", "sentry_sdk", "urllib3.connectionpool", EXPORT)
+_OF_THE_SDK: Final = ("opentelemetry.sdk", "opentelemetry.exporter")  # one failure, many loggers
 _EVERY: Final = 60.0  # seconds
 
 
 class OncePerMinute(logging.Filter):
-    """Passes one warning a minute of each talkative logger, with the count of those between.
+    """Passes one warning a minute about each back end, with the count of those between.
 
     The count is the record's attribute ``left_out``; records of other loggers all pass.
     """
@@ -28,9 +29,9 @@ class OncePerMinute(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to write the record."""
-        name = record.name
-        if record.levelno < logging.WARNING or not name.startswith(_TALKATIVE):
+        if record.levelno < logging.WARNING or not record.name.startswith(_TALKATIVE):
             return True
+        name = _subject(record)
         now = self._clock()
         if name in self._last and now - self._last[name] < _EVERY:
             self._left_out[name] += 1
@@ -40,3 +41,9 @@ class OncePerMinute(logging.Filter):
             record.left_out = left_out
         self._left_out[name] = 0
         return True
+
+
+def _subject(record: logging.LogRecord) -> str:
+    if record.name == EXPORT:  # for the collector and for Sentry: what does not change tells which
+        return str(record.msg)
+    return _OF_THE_SDK[0] if record.name.startswith(_OF_THE_SDK) else record.name

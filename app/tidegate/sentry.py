@@ -163,6 +163,10 @@ class Sentry:
             def on_dropped_event(self, _reason: str) -> None:
                 logger.warning("Sentry did not take an event: %s", _reason)
 
+            def _get_pool_options(self) -> dict[str, Any]:
+                # Each retry would be a log line of urllib3's, beside ours that the event is lost.
+                return {**super()._get_pool_options(), "retries": False}
+
         # Neither `send_default_pii` nor `data_collection`: one of them set, even to nothing,
         # makes the SDK collect more than with both unset. `before_send` has the last word.
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -28,9 +28,18 @@ logger = logging.getLogger("tidegate")
 
 _NEEDS: Final = {
     "grpc": ("grpc",),
-    "http/protobuf": ("urllib3",),
     "contrib": ("opentelemetry.sdk", "opentelemetry.instrumentation.fastapi"),
 }
+
+# Their warnings repeat a header that a client sent, or one for the collector with its key.
+_QUOTING: Final = ("opentelemetry.baggage", "opentelemetry.trace.span", "opentelemetry.util.re")
+
+
+class Counts(Protocol):
+    """What became of the spans."""
+
+    sent: int
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,8 @@ class Traces:
     """The backend that the hook uses; ``None`` where somebody else makes the spans, or nobody."""
     foreign: bool = False
     """Somebody else has set a TracerProvider: the hook takes over its ids."""
-    exporter: SpanExporter | None = None
-    """Where the backend ``direct`` queues its spans."""
+    exporter: Counts | None = None
+    """What sends the backend's spans."""
 
     def flush(self, timeout: float) -> bool:
         """Send what is queued; return whether that was done within ``timeout`` seconds."""
@@ -65,6 +74,8 @@ def install(settings: Settings, scrubber: Scrubber) -> Traces:
     global _own
     if _own is not None:
         return _own
+    for name in _QUOTING:
+        logging.getLogger(name).setLevel(logging.ERROR)
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         logger.info("A TracerProvider is set already: Tidegate makes no spans of its own")
         return Traces(foreign=True)
@@ -76,9 +87,11 @@ def install(settings: Settings, scrubber: Scrubber) -> Traces:
         _require("contrib")
         from tidegate.contrib import ContribTracing, make_provider
 
-        provider = make_provider(environment, scrubber, exception_text=settings.exception_text)
+        provider, exporter = make_provider(
+            environment, scrubber, exception_text=settings.exception_text
+        )
         trace.set_tracer_provider(provider)
-        _own = Traces(ContribTracing(provider, environment.sampling))
+        _own = Traces(ContribTracing(provider, environment.sampling), exporter=exporter)
     else:
         pipeline = _pipeline(environment, settings, scrubber)
         trace.set_tracer_provider(DirectTracerProvider(pipeline))
@@ -103,7 +116,11 @@ def unrecorded(check: Check) -> Check:
 
 def adopt(request: RequestContext) -> None:
     """Take over the ids of the span that somebody else's instrumentation made current."""
-    ids = trace.get_current_span().get_span_context()
+    span = trace.get_current_span()
+    ids = span.get_span_context()
+    # While an answer is sent, a span for just that may be the current one, below the server's.
+    if getattr(span, "kind", None) is trace.SpanKind.INTERNAL:
+        ids = getattr(span, "parent", None) or ids
     if ids.is_valid:
         request.trace_id = f"{ids.trace_id:032x}"
         request.span_id = f"{ids.span_id:016x}"
@@ -136,7 +153,7 @@ def _pipeline(environment: TracesEnvironment, settings: Settings, scrubber: Scru
 
 
 def _require(what: str) -> None:
-    for package in _NEEDS[what]:
+    for package in _NEEDS.get(what, ()):
         try:
             found = find_spec(package)
         except ModuleNotFoundError:  # not even what it is part of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from contextvars import Token
@@ -29,6 +30,7 @@ _ROOT: Final = Context()
 _NO_STATE: Final = trace.TraceState()
 _WEBSOCKET: Final = "WS"
 _SCOPE: Final = otlp.scope("tidegate", None)
+_HOST: Final = re.compile(r"(?P<name>.*?)(?::(?P<port>[0-9]{1,5}))?", re.DOTALL)
 _MOST_VALUES: Final = 1000  # encoded values of clients that are kept; a crawler has more
 
 
@@ -189,10 +191,7 @@ class DirectTracing:
         host = headers.get(b"host", b"")
         encoded = self._values.get(("", host))
         if encoded is None:
-            name, _, port = host.decode("latin-1").rpartition(":")
-            if not port.isdigit() or port.endswith("]"):
-                name, port = host.decode("latin-1"), ""
-            address, number = (name.strip("[]"), int(port or 0)) if host else _listener(scope)
+            address, number = _read_host(host.decode("latin-1")) if host else _listener(scope)
             if not number:
                 number = 443 if scope.get("scheme") in {"https", "wss"} else 80
             encoded = otlp.attribute("server.address", address)
@@ -218,6 +217,12 @@ def extract(headers: Headers) -> Context:
     """Read trace context and baggage with the propagators that ``OTEL_PROPAGATORS`` names."""
     carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
     return propagate.extract(carrier, _ROOT)
+
+
+def _read_host(host: str) -> tuple[str, int]:
+    found = _HOST.fullmatch(host)
+    name, port = found.group("name", "port") if found else (host, None)
+    return name.strip("[]"), int(port or 0)
 
 
 def _listener(scope: Scope) -> tuple[str, int]:

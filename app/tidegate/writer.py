@@ -134,8 +134,12 @@ class Writer:
                 if isinstance(line, bytes):
                     queued += len(line)
                 else:
-                    line = line()
                     queued += _RENDERED
+                    try:
+                        line = line()
+                    except Exception:  # one line is lost; without this thread, all would be
+                        self.dropped += 1
+                        continue
                 size += len(line)
                 batch.append(line)
             self._size = max(0, self._size - queued) if self._lines else 0
