@@ -65,27 +65,34 @@ class JsonAccessLog:
 
     def write(self, shared: str, request: RequestContext, duration: float, error: str) -> None:
         """Queue one line."""
-        self._write(partial(self._render, time.time(), shared, request, duration, error))
+        # Not the request itself: it holds its connection.
+        ids = request.request_id, request.trace_id, request.span_id, request.user_id
+        self._write(partial(self._render, time.time(), shared, ids, duration, error))
 
     def _render(
-        self, now: float, shared: str, request: RequestContext, duration: float, error: str
+        self,
+        now: float,
+        shared: str,
+        ids: tuple[str, str, str, str | None],
+        duration: float,
+        error: str,
     ) -> bytes:
+        request_id, trace_id, span_id, user_id = ids
         second = int(now)
         if second != self._second:
             self._second = second
             self._date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        request_id = request.request_id
         if '"' in request_id or "\\" in request_id:
             request_id = json.dumps(request_id)[1:-1]
         more = ""
-        if request.user_id is not None:
-            more = f',"user_id":{json.dumps(request.user_id)}'
+        if user_id is not None:
+            more = f',"user_id":{json.dumps(user_id)}'
         if error:
             more += f',"error.type":{json.dumps(error)}'
         return (
             f'{{"timestamp":"{self._date}.{int((now - second) * 1e6):06d}Z",{shared},'
             f'"duration":{duration:.6f},"request_id":"{request_id}",'
-            f'"trace_id":"{request.trace_id}","span_id":"{request.span_id}"{more}}}\n'.encode()
+            f'"trace_id":"{trace_id}","span_id":"{span_id}"{more}}}\n'.encode()
         )
 
 

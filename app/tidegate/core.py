@@ -59,7 +59,7 @@ class Tidegate:
         self._checks = Checks(
             timeout=self.settings.check_timeout,
             cache=self.settings.check_cache,
-            wrap=traces.unrecorded if self._traces.tracing else None,
+            wrap=traces.unrecorded if self._traces.exist else None,
         )
         self.lifecycle.flushers["spans"] = self._traces.flush
         if self._sentry:
@@ -69,7 +69,7 @@ class Tidegate:
         self._hook: Hook | None = None
         if engine is not None:
             self._watch(engine)
-            if self._traces.tracing:
+            if self._traces.exist:
                 traces.instrument_engine(engine)
         self._install_hook(app)
         self._vitals = Vitals(self._sources(engine), app.title, app.version)
@@ -119,6 +119,7 @@ class Tidegate:
                 traced_app=tracing.wrap(app, stack) if tracing else None,
                 adopt=traces.adopt if self._traces.foreign else None,
                 sentry=self._sentry,
+                log_errors=self._writer is not None,  # else the server's own line is enough
             )
             return self._hook
 

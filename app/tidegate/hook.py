@@ -27,7 +27,7 @@ from tidegate.traceparent import read_traceparent
 
 if TYPE_CHECKING:  # not imported where they are off
     from tidegate.sentry import Sentry
-    from tidegate.tracing import Tracing
+    from tidegate.tracing import Entered, Tracing
 
 logger = logging.getLogger("tidegate.error")
 
@@ -126,6 +126,7 @@ class Hook:
         traced_app: ASGIApp | None = None,
         adopt: Callable[[RequestContext], None] | None = None,
         sentry: Sentry | None = None,
+        log_errors: bool = True,
     ) -> None:
         self._app = app
         self._traced_app = traced_app or app
@@ -137,6 +138,7 @@ class Hook:
         self._tracing = tracing
         self.adopt = adopt
         self._sentry = sentry
+        self._log_errors = log_errors
         self._kinds: dict[tuple[str, int, str], Kind] = {}
         self.in_flight = 0
         """Requests that have begun and not ended."""
@@ -153,19 +155,23 @@ class Hook:
         headers = dict(scope["headers"])
         tracing = self._tracing
         exchange = _new(Exchange)
-        exchange.started = perf_counter()
+        exchange.started = exchange.answered = perf_counter()
         exchange.hook = self
         exchange.forward = send
-        exchange.status = 500
+        exchange.status = 500  # until it is answered; it may never be
+        exchange.response_headers = ()
         exchange.response_size = 0
         exchange.user_id = None
         parent_id = self._identify(exchange, headers)
         token = _current.set(exchange)
         self.in_flight += 1
-        entered = tracing.enter(exchange, parent_id, scope, headers) if tracing else None
-        app = self._traced_app if exchange.sampled else self._app
+        entered: Entered | None = None
         error: BaseException | None = None
         try:
+            if tracing:
+                scope["fastapi.telemetry"] = None  # where a mounted FastAPI looks for its own
+                entered = tracing.enter(exchange, parent_id, scope, headers)
+            app = self._traced_app if exchange.sampled else self._app
             await app(scope, receive, exchange.send)
         except BaseException as raised:
             error = raised
@@ -226,10 +232,13 @@ class Hook:
             await send(message)
 
         token = _current.set(exchange)
-        entered = tracing.enter(exchange, parent_id, scope, headers) if tracing else None
-        app = self._traced_app if exchange.sampled else self._app
+        entered: Entered | None = None
         error: BaseException | None = None
         try:
+            if tracing:
+                scope["fastapi.telemetry"] = None
+                entered = tracing.enter(exchange, parent_id, scope, headers)
+            app = self._traced_app if exchange.sampled else self._app
             await self.lifecycle.websockets.run(app, scope, receive_noting, send_noting)
         except WebSocketDisconnect:
             pass  # a client that goes is no error, though the handler did not expect it
@@ -283,6 +292,7 @@ class Hook:
     def _report(self, error: BaseException, request: RequestContext, transaction: str) -> None:
         if not isinstance(error, Exception):
             return
-        logger.error("Unhandled exception in %s", transaction, exc_info=error)
+        if self._log_errors:
+            logger.error("Unhandled exception in %s", transaction, exc_info=error)
         if self._sentry:
             self._sentry.capture(error, request, transaction)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -86,6 +87,8 @@ def install(settings: Settings) -> Writer | None:
     if root.level > level:
         root.setLevel(level)
     _adopt_servers(access_line=settings.access_log)
+    if threading.excepthook is threading.__excepthook__:  # not one of the application's
+        threading.excepthook = _log_thread
     # An application that logs with it has imported it by now, or at the latest when it starts.
     if "structlog" in sys.modules:
         _configure_structlog()
@@ -170,6 +173,16 @@ class _Handler(logging.Handler):
         if self._for_a_person:
             return self._scrubber.text("".join(traceback.format_exception(error)))
         return exceptions.describe(error, self._scrubber.text if self._exception_text else None)
+
+
+def _log_thread(failed: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread; Python itself would print its text to stderr."""
+    if failed.exc_value is None or isinstance(failed.exc_value, SystemExit):
+        return
+    name = failed.thread.name if failed.thread else "unknown"
+    logging.getLogger("tidegate.error").error(
+        "Unhandled exception in thread %s", name, exc_info=failed.exc_value
+    )
 
 
 def _ids() -> Event:

@@ -53,6 +53,11 @@ class Traces:
     exporter: Counts | None = None
     """What sends the backend's spans."""
 
+    @property
+    def exist(self) -> bool:
+        """Whether anybody makes spans in this process."""
+        return self.tracing is not None or self.foreign
+
     def flush(self, timeout: float) -> bool:
         """Send what is queued; return whether that was done within ``timeout`` seconds."""
         if self.tracing is None:

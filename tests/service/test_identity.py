@@ -143,6 +143,8 @@ SANE = [
     b"a",
     b"x" * 128,
     b'say "\\"hello\\\\" {"level":"fatal"}'.replace(b" ", b"_"),
+    b'only"quotes"',
+    rb"only\backslashes\u0041",
     b"</script>",
     b"%0d%0a",
     b"'; DROP TABLE orders --".replace(b" ", b"+"),

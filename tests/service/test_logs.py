@@ -26,7 +26,7 @@ from tests.migrate.conftest import clean_environment
 from tests.service.conftest import free_ports
 from tidegate import context, logs
 from tidegate.context import RequestContext, bind_user
-from tidegate.quiet import OncePerMinute
+from tidegate.quiet import EXPORT, OncePerMinute
 from tidegate.settings import Settings
 
 CANARY = "c4n4ry-7f3a"
@@ -56,6 +56,7 @@ def install(capfd: pytest.CaptureFixture[str]) -> Iterator[Install]:
 
     yield start
     logs.install(Settings(log_format="off"))
+    logging.getLogger(EXPORT).removeFilter(logs._quiet)  # other tests count complaints as well
     root.setLevel(level)
     assert root.handlers == handlers
     structlog.reset_defaults()
@@ -496,6 +497,33 @@ def test_the_format_follows_the_terminal() -> None:
         assert run.stderr.strip() == said
     os.close(reader)
     os.close(terminal)
+
+
+THREAD = """
+import threading
+from tidegate import logs
+from tidegate.settings import Settings
+logs.install(Settings(log_format="json"))
+def fail():
+    raise ValueError("c4n4ry-7f3a")
+thread = threading.Thread(target=fail, name="worker")
+thread.start()
+thread.join()
+"""
+
+
+def test_an_exception_that_ends_a_thread_is_a_line_without_its_text() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", THREAD],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = map(json.loads, run.stdout.splitlines())
+    assert line["message"] == "Unhandled exception in thread worker"
+    assert line["exception"]["type"] == "ValueError"
+    assert CANARY not in run.stdout + run.stderr
 
 
 def test_importing_the_pipeline_imports_neither_structlog_nor_any_back_end() -> None:

@@ -48,9 +48,7 @@ async def test_a_server_that_ends_by_itself_is_started_again_and_says_so(
         ended.should_exit = True  # as if it had
         await asyncio.to_thread(until, lambda: admin._server is not ended)
         assert (await client.get("/health/live")).status_code == 200
-    assert _ours(caplog) == [
-        "health and metrics are not served, trying again: it ended by itself"
-    ]
+    assert _ours(caplog) == ["health and metrics are not served, trying again: it ended by itself"]
 
 
 async def test_without_tidegate_serve_a_taken_port_is_named_once_and_had_as_soon_as_it_is_free(

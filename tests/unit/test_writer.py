@@ -200,3 +200,18 @@ def test_each_forked_worker_writes_its_own_lines_whole_and_before_it_ends() -> N
         lines = process.stdout.read().splitlines()
     assert process.returncode == 0
     assert sorted(lines) == [b"A" * 999] * 300 + [b"B" * 999] * 300 + [b"parent"]
+
+
+def test_a_line_that_cannot_be_made_is_counted_and_costs_no_other(pipe: Pipe) -> None:
+    writer = Writer(pipe.writer, lost)
+
+    def fail() -> bytes:
+        raise TypeError("no text")
+
+    writer.write_later(fail)
+    writer.write(b"one\n")
+    assert writer.flush(10)
+    assert pipe.read() == b"one\nlost 1\n"
+    writer.write_later(lambda: b"two\n")
+    assert writer.flush(10)
+    assert pipe.read() == b"two\n"
