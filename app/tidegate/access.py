@@ -7,11 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from tidegate.context import RequestContext
 
 logger: Final = logging.getLogger("tidegate.access")
+
+_INFO: Final = '"level":"info"'
+_ERROR: Final = '"level":"error"'
 
 
 class AccessLog(Protocol):
@@ -40,18 +43,23 @@ class JsonAccessLog:
     Args:
         write: takes what makes one line of UTF-8, its newline included; called in the thread that
             writes, where a batch of lines costs half of what each costs between two requests.
+        level: the least severe lines that are written.
     """
 
-    def __init__(self, write: Callable[[Callable[[], bytes]], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Callable[[], bytes]], None],
+        level: Literal["debug", "info", "warning", "error"] = "info",
+    ) -> None:
         self._write = write
+        self._only_errors = level in {"warning", "error"}
         self._second = 0
         self._date = ""
 
     def describe(self, method: str, status: int, route: str) -> str:
         """Return the shared fields as JSON."""
-        level = "error" if status >= 500 else "info"
         return (
-            f'"level":"{level}","logger":"{logger.name}","message":"request",'
+            f'{_ERROR if status >= 500 else _INFO},"logger":"{logger.name}","message":"request",'
             f'"http.request.method":{json.dumps(method)},"http.route":{json.dumps(route)},'
             f'"http.response.status_code":{status}'
         )
@@ -59,12 +67,16 @@ class JsonAccessLog:
     def describe_websocket(self, code: int, route: str) -> str:
         """Return the shared fields as JSON."""
         return (
-            f'"level":"info","logger":"{logger.name}","message":"websocket",'
+            f'{_INFO},"logger":"{logger.name}","message":"websocket",'
             f'"http.route":{json.dumps(route)},"websocket.close_code":{code}'
         )
 
     def write(self, shared: str, request: RequestContext, duration: float, error: str) -> None:
-        """Queue one line."""
+        """Queue one line, unless it is below the level."""
+        if error:  # of a WebSocket, or after the answer's status was sent
+            shared = shared.replace(_INFO, _ERROR, 1)
+        if self._only_errors and shared.startswith(_INFO):
+            return
         # Not the request itself: it holds its connection.
         ids = request.request_id, request.trace_id, request.span_id, request.user_id
         self._write(partial(self._render, time.time(), shared, ids, duration, error))
@@ -110,4 +122,6 @@ class ConsoleAccessLog:
     def write(self, shared: str, request: RequestContext, duration: float, error: str) -> None:
         """Write one line."""
         ending = f" {error}" if error else ""
-        logger.info("%s in %.1f ms%s", shared, duration * 1000, ending)
+        failed = error or shared.startswith("5")  # a status; no close code begins with it
+        level = logging.ERROR if failed else logging.INFO
+        logger.log(level, "%s in %.1f ms%s", shared, duration * 1000, ending)

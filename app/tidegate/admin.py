@@ -73,8 +73,9 @@ class Admin:
         """Answer on the port; ``loop`` is the service's, on which checks run."""
         self._loop = loop
         self._stopping.clear()
-        # uvicorn has one logger for all its servers; this one has nothing new to tell.
-        logging.getLogger("uvicorn.error").addFilter(_not_from_here)
+        # uvicorn has the same loggers for all its servers; this one has nothing new to tell.
+        for name in ("uvicorn.error", "uvicorn.access"):
+            logging.getLogger(name).addFilter(_not_from_here)
         self._thread = threading.Thread(target=self._run, name=_THREAD_NAME, daemon=True)
         self._thread.start()
 
@@ -96,7 +97,6 @@ class Admin:
             self._app,
             lifespan="off",
             log_config=None,
-            access_log=False,
             server_header=False,
             workers=1,
             timeout_graceful_shutdown=1,

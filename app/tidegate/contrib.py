@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from random import getrandbits
 
 from fastapi import FastAPI
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.resources import Resource
@@ -20,15 +18,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import Link
 from opentelemetry.trace.status import Status
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
-from tidegate.context import RequestContext, current_request
+from tidegate.ids import new_ids
 from tidegate.otel_environment import TracesEnvironment
 from tidegate.sampling import Sampling
 from tidegate.scrub import Scrubber
-from tidegate.tracing import NOT_SAMPLED, Entered, Headers
-
-_EXCEPTION = "exception"
+from tidegate.spans import expect_server_span, expected_ids
+from tidegate.tracing import InstrumentedTracing, is_instrumented
 
 
 def make_provider(
@@ -65,18 +62,22 @@ def _exporter(environment: TracesEnvironment) -> SpanExporter:
     return HttpExporter(headers=headers)
 
 
-class ContribTracing:
+class ContribTracing(InstrumentedTracing):
     """Lets the instrumentation make the spans of sampled requests."""
 
     def __init__(self, provider: TracerProvider, sampling: Sampling) -> None:
-        self.sampling = sampling
+        super().__init__(sampling)
         self._provider = provider
 
     def wrap(self, app: FastAPI, stack: ASGIApp) -> ASGIApp:
         """Return the application's middleware stack inside the instrumentation's middleware."""
+        if is_instrumented(app, stack):
+            return stack
         ours = app.build_middleware_stack
         # It wraps whatever this returns: the one stack that there is, not a second one.
         app.build_middleware_stack = lambda: stack  # type: ignore[method-assign]
+        # It may be said already, by one that came after Tidegate and found no stack to wrap.
+        app._is_instrumented_by_opentelemetry = False  # type: ignore[attr-defined]
         FastAPIInstrumentor.instrument_app(
             app, tracer_provider=self._provider, exclude_spans=["receive", "send"]
         )
@@ -84,43 +85,23 @@ class ContribTracing:
         app.build_middleware_stack = ours  # type: ignore[method-assign]
         return wrapped
 
-    def enter(
-        self, request: RequestContext, parent_id: str | None, scope: Scope, headers: Headers
-    ) -> Entered:
-        """Keep what a request calls from beginning traces when it is not sampled itself."""
-        context = otel_context.Context() if request.sampled else NOT_SAMPLED
-        return None, otel_context.attach(context)
-
-    def leave(
-        self,
-        entered: Entered,
-        scope: Scope,
-        headers: Headers,
-        route: str,
-        status: int,
-        error: BaseException | None,
-    ) -> None:
-        """Leave what :meth:`enter` made current."""
-        otel_context.detach(entered[1])
-
 
 class _RequestIds(IdGenerator):
     """Gives the server span the ids that the hook has put into logs and headers already."""
 
     def generate_trace_id(self) -> int:
         """Return the request's trace id, or a new one."""
-        request = current_request()
-        if request and not trace.get_current_span().get_span_context().is_valid:
-            return int(request.trace_id, 16)
-        return getrandbits(128) or 1
+        ids = expected_ids()
+        return int(ids[0] if ids else new_ids()[:32], 16) or 1
 
     def generate_span_id(self) -> int:
         """Return the request's span id for the first span in it, or a new one."""
-        request = current_request()
+        ids = expected_ids()
         parent = trace.get_current_span().get_span_context()
-        if request and request.sampled and (not parent.is_valid or parent.is_remote):
-            return int(request.span_id, 16)
-        return getrandbits(64) or 1
+        if ids and (not parent.is_valid or parent.is_remote):
+            expect_server_span(None)
+            return int(ids[1], 16)
+        return int(new_ids()[32:], 16) or 1
 
 
 class ScrubbingExporter(SpanExporter):
@@ -154,7 +135,7 @@ class ScrubbingExporter(SpanExporter):
 
     def _scrub(self, span: ReadableSpan) -> ReadableSpan:
         return ReadableSpan(
-            name=span.name,
+            name=self._scrubber.text(span.name),
             context=span.context,
             parent=span.parent,
             resource=span.resource,
@@ -178,4 +159,5 @@ class ScrubbingExporter(SpanExporter):
             # The stack of the SDK ends with the exception's text.
             withheld = {"exception.message", "exception.stacktrace"}
             attributes = {key: each for key, each in attributes.items() if key not in withheld}
-        return Event(event.name, self._scrubber.mapping(attributes), event.timestamp)
+        name = self._scrubber.text(event.name)
+        return Event(name, self._scrubber.mapping(attributes), event.timestamp)

@@ -41,6 +41,7 @@ class Tidegate:
 
     Raises:
         SettingsError: the environment holds a value that is not allowed.
+        RuntimeError: the application has it already.
     """
 
     def __init__(
@@ -50,7 +51,11 @@ class Tidegate:
         engine: AsyncEngine | None = None,
         settings: Settings | None = None,
     ) -> None:
+        if getattr(app.state, "tidegate", None) is not None:
+            raise RuntimeError("Tidegate(app) was called before for this app; call it once")
         self.settings = settings or read_settings(Settings)
+        # At once: what is registered under these names later knows to stand back.
+        self._metrics = http_metrics() if self.settings.metrics else None
         self.lifecycle = Lifecycle()
         self._instrumentations = Instrumentations()
         self._writer = logs.install(self.settings)
@@ -107,16 +112,17 @@ class Tidegate:
 
         def build_with_hook() -> ASGIApp:
             stack = build()
-            tracing = self._traces.tracing
+            tracing = self._traces.of(app, stack)
             self._hook = Hook(
                 stack,
                 routes=RouteTemplates(app),
                 lifecycle=self.lifecycle,
-                metrics=http_metrics() if self.settings.metrics else None,
+                metrics=self._metrics,
                 instrumentations=self._instrumentations,
                 access_log=self._access_log(),
                 tracing=tracing,
                 traced_app=tracing.wrap(app, stack) if tracing else None,
+                read_parent=self._traces.read_parent,
                 adopt=traces.adopt if self._traces.foreign else None,
                 sentry=self._sentry,
                 log_errors=self._writer is not None,  # else the server's own line is enough
@@ -130,7 +136,7 @@ class Tidegate:
         if self._writer is None or not self.settings.access_log:
             return None
         if logs.effective_format(self.settings) == "json":
-            return JsonAccessLog(self._writer.write_later)
+            return JsonAccessLog(self._writer.write_later, self.settings.log_level)
         return ConsoleAccessLog()
 
     def _sources(self, engine: AsyncEngine | None) -> Sources:

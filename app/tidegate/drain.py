@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -25,6 +27,9 @@ logger = logging.getLogger("uvicorn.error")
 
 # Seconds after the drain time-out, for the application's own shutdown.
 SHUTDOWN_RESERVE: Final = 2.0
+
+# Seconds for threads and tasks that are still at work when all else is over.
+_LAST_THREADS: Final = 0.5
 
 # Seconds for the clients' own close frames.
 _CLIENTS_TURN: Final = 1.0
@@ -48,6 +53,24 @@ class DrainingServer(uvicorn.Server):
         except asyncio.CancelledError:
             if not self.should_exit:  # not by us
                 raise
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Exit, though a thread or a task does not end: Python would wait for it for ever.
+
+        All that counts is done by now, and the grace period is nearly over.
+        """
+
+        def leave() -> None:
+            logger.error("a thread or a task of the application does not end; leaving it behind")
+            for flusher in self._lifecycle.flushers.values():
+                flusher(0.5)
+            os._exit(0 if self.started or self.should_exit else 3)
+
+        timer = threading.Timer(_LAST_THREADS, leave)
+        timer.daemon = True
+        timer.start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on the first SIGTERM; stop on Ctrl-C or a second signal, abort on one more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ _FRAMES: Final = 50  # the innermost; a recursion has thousands
 _CAUSES: Final = 5
 _MEMBERS: Final = 10  # of an exception group
 _TELLING: Final = 4  # a shorter text occurs in a message by chance
+_LINE: Final = 8  # and so does a shorter line of a text
+_LINES: Final = 100  # of one text
+_LONGEST: Final = 64 * 1024  # characters of one text; no message holds more
 
 
 def describe(error: BaseException, text: Callable[[str], str] | None = None) -> dict[str, Any]:
@@ -39,29 +43,46 @@ def type_name(error: BaseException) -> str:
 
 
 def texts(error: BaseException) -> set[str]:
-    """Return what a message that quotes this exception, or a cause of it, may hold."""
+    """Return what a message that quotes this exception, or a cause of it, may hold.
+
+    That is each text whole, line by line, and both as JSON has them.
+    """
     found: set[str] = set()
     for each in (error, *_causes(error)):
         for one in (each, *_members(each)):
             found |= {_string(one), _represent(one)}
-            found |= {argument for argument in one.args if isinstance(argument, str)}
-    return {text for text in found if len(text) >= _TELLING}
+            quoted = (*one.args, *getattr(one, "__notes__", ()))
+            found |= {each for each in quoted if isinstance(each, str)}
+    found = {text[:_LONGEST] for text in found if len(text) >= _TELLING}
+    lines = {line.strip() for text in found for line in text.splitlines()[:_LINES]}
+    found |= {line for line in lines if len(line) >= _LINE}
+    return found.union(*({_as_json(text), _as_json(text, ascii=False)} for text in found))
 
 
-def mark(error: BaseException, name: str) -> None:
-    """Remember that ``name`` has dealt with this exception; with a group, with its members."""
+def mark(error: BaseException, name: str, occasion: str) -> None:
+    """Remember that ``name`` has dealt with this exception; with a group, with its members.
+
+    On that ``occasion``: one that a module made once may be raised again in another request.
+    """
     for one in (error, *_members(error)):
         # Not setattr: an exception may be a frozen dataclass.
-        one.__dict__[name] = True
+        one.__dict__[name] = occasion
 
 
-def is_marked(error: BaseException, name: str) -> bool:
-    """Whether ``name`` has dealt with this very exception, or with all members of this group."""
-    if name in error.__dict__:
+def is_marked(error: BaseException, name: str, occasion: str | None = None) -> bool:
+    """Whether ``name`` has dealt with this very exception, or with all members of this group.
+
+    Without an ``occasion``: on whichever was the latest.
+    """
+
+    def marked(one: BaseException) -> bool:
+        return name in one.__dict__ and occasion in {None, one.__dict__[name]}
+
+    if marked(error):
         return True
     members = list(_members(error))
     return bool(members) and all(
-        name in member.__dict__ for member in members if not isinstance(member, BaseExceptionGroup)
+        marked(member) for member in members if not isinstance(member, BaseExceptionGroup)
     )
 
 
@@ -70,6 +91,9 @@ def _describe(error: BaseException, text: Callable[[str], str] | None) -> dict[s
     if text:
         described["message"] = text(_string(error))
     described["stack"] = _stack(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename:  # where it is, beside who imports it
+        place = {"file": error.filename, "line": error.lineno, "function": "<module>"}
+        described["stack"].append(place)
     if isinstance(error, BaseExceptionGroup):
         members = error.exceptions[:_MEMBERS]
         described["exceptions"] = [_describe(member, text) for member in members]
@@ -105,6 +129,10 @@ def _members(error: BaseException) -> Iterator[BaseException]:
         for member in error.exceptions:
             yield member
             yield from _members(member)
+
+
+def _as_json(text: str, *, ascii: bool = True) -> str:  # noqa: A002 - as json names it
+    return json.dumps(text, ensure_ascii=ascii)[1:-1]
 
 
 def _string(error: BaseException) -> str:

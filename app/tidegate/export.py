@@ -144,10 +144,14 @@ class SpanExporter:
             while batch := self._take():
                 try:
                     post = post or self._connect()
-                    self._send(post, self._request(batch), len(batch))
+                    lost = self._send(post, self._request(batch))
                 except Exception as error:  # whatever it is, the next batch gets its chance
                     # Only the type: the text may quote a header with a key.
-                    self._lose(len(batch), type(error).__name__)
+                    lost = type(error).__name__
+                if lost:
+                    self._lose(len(batch), lost)
+                else:
+                    self.sent += len(batch)
                 self._encode()
             with self._wake:
                 self._busy = False
@@ -172,10 +176,13 @@ class SpanExporter:
             self._due = time.monotonic() + self._batching.delay
         for _ in range(len(self._queue)):
             span = self._queue.popleft()
+            failed = ""
             try:
                 self._encoded.append((span.scope, span.encode()))
             except Exception as error:  # a value of the application's: the others can go
-                self._lose(1, f"one could not be encoded: {type(error).__name__}")
+                failed = type(error).__name__
+            if failed:
+                self._lose(1, f"one could not be encoded: {failed}")
 
     def _take(self) -> list[tuple[bytes, bytes]]:
         """Return a batch that is full or due."""
@@ -191,7 +198,8 @@ class SpanExporter:
             scopes.setdefault(scope, []).append(span)
         return otlp.request(self._resource, scopes)
 
-    def _send(self, post: Post, request: bytes, count: int) -> None:
+    def _send(self, post: Post, request: bytes) -> str:
+        """Send until it is taken; return why it is not, else an empty text."""
         deadline = time.monotonic() + self._batching.timeout
         pause = 1.0
         while True:
@@ -201,13 +209,12 @@ class SpanExporter:
                 pause, backoff = pause * 2, pause * random.uniform(0.8, 1.2)  # noqa: S311
                 wait = backoff if error.after is None else error.after
                 if wait > self._left(deadline):
-                    return self._lose(count, str(error))
+                    return str(error)
                 self._pause(wait)
             except RefusedError as error:
-                return self._lose(count, str(error))
+                return str(error)
             else:
-                self.sent += count
-                return None
+                return ""
 
     def _pause(self, seconds: float) -> None:
         with self._wake:
@@ -221,6 +228,7 @@ class SpanExporter:
         return max(0.0, min(deadline, until or deadline) - time.monotonic())
 
     def _lose(self, count: int, reason: str) -> None:
+        # Never while an exception is handled: its text, the reason, would be withheld from logs.
         self.dropped += count
         if time.monotonic() - self._told >= _TELL_EVERY:
             self._told = time.monotonic()

@@ -26,6 +26,9 @@ _METRIC: Final = Gauge(
 )
 
 
+_LONGEST_REASON: Final = 1000  # characters
+
+
 class CheckFailedError(Exception):
     """Raise it in a check to fail it with a reason for people to read."""
 
@@ -145,7 +148,7 @@ async def _why_unhealthy(check: Check) -> str | None:
     try:
         said = await check()
     except CheckFailedError as error:
-        return str(error) or "failed"
+        return _tell(error) or "failed"
     except BaseException as error:  # SystemExit, too: it would end the service
         # Only the type: a driver's message may quote the URL it was given.
         return type(error).__name__
@@ -153,6 +156,14 @@ async def _why_unhealthy(check: Check) -> str | None:
         return None
     what = "False" if said is False else f"an object of type {type(said).__name__}"
     return f"returned {what}; a check passes by returning None or True and fails by raising"
+
+
+def _tell(error: CheckFailedError) -> str:
+    """Return its text as an answer can hold it: a check must not fail the others' answer."""
+    try:
+        return str(error).encode("utf-8", "replace").decode()[:_LONGEST_REASON]
+    except Exception as fault:
+        return f"{type(error).__name__}, whose text raises {type(fault).__name__}"
 
 
 def _report(before: Health, now: Health) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from random import getrandbits
+from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -19,11 +19,12 @@ from starlette.websockets import WebSocketDisconnect
 from tidegate.access import AccessLog
 from tidegate.context import RequestContext, _current
 from tidegate.exceptions import type_name
+from tidegate.ids import new_ids
 from tidegate.instrumentations import Instrumentations
 from tidegate.lifecycle import Lifecycle
 from tidegate.metrics import METHODS, OTHER_METHOD, HttpMetrics, Series
 from tidegate.routes import RouteTemplates
-from tidegate.traceparent import read_traceparent
+from tidegate.traceparent import Parent, read_traceparent
 
 if TYPE_CHECKING:  # not imported where they are off
     from tidegate.sentry import Sentry
@@ -32,7 +33,7 @@ if TYPE_CHECKING:  # not imported where they are off
 logger = logging.getLogger("tidegate.error")
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-NO_STATUS: Final = 1006
+NO_CLOSE_CODE: Final = 1006
 """What RFC 6455 calls the code of a connection that ended without one."""
 
 _new: Final = object.__new__
@@ -124,12 +125,14 @@ class Hook:
         access_log: AccessLog | None = None,
         tracing: Tracing | None = None,
         traced_app: ASGIApp | None = None,
+        read_parent: Callable[[Headers], Parent | None] | None = None,
         adopt: Callable[[RequestContext], None] | None = None,
         sentry: Sentry | None = None,
         log_errors: bool = True,
     ) -> None:
         self._app = app
         self._traced_app = traced_app or app
+        self._read_parent = read_parent
         self._routes = routes
         self.lifecycle = lifecycle
         self._metrics = metrics
@@ -144,12 +147,22 @@ class Hook:
         """Requests that have begun and not ended."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Handle a request; lifespan and what is unknown pass by."""
+        """Handle a request, a connection or the lifespan."""
         if scope["type"] == "http":
             return self._http(scope, receive, send)
         if scope["type"] == "websocket":
             return self._websocket(scope, receive, send)
-        return self._app(scope, receive, send)
+        return self._lifespan(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Note the end of the startup of all: of routers that were included later as well."""
+
+        async def send_noting(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self.lifecycle.started = True
+            await send(message)
+
+        await self._app(scope, receive, send_noting)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -179,8 +192,8 @@ class Hook:
         finally:
             duration = perf_counter() - exchange.started
             self.in_flight -= 1
-            route = self._routes.of(scope)
             status = exchange.status
+            route = self._routes.of(scope, status)
             method = scope["method"]
             if method not in METHODS:
                 method = OTHER_METHOD
@@ -190,13 +203,12 @@ class Hook:
                 kind.series.record(
                     duration,
                     int(size) if size and size.isdigit() else 0,
-                    0 if error else exchange.response_size,  # an error page is no answer
+                    # An error page is not the application's answer.
+                    0 if error and status == 500 else exchange.response_size,
                     exchange.trace_id if exchange.sampled else None,
                 )
             if error is not None:
                 self._report(error, exchange, f"{method} {route}")
-            if self._instrumentations:
-                await self._instrumentations.call(scope, exchange, route, duration)
             if self._access_log:
                 self._access_log.write(
                     kind.access, exchange, duration, type_name(error) if error else ""
@@ -205,6 +217,8 @@ class Hook:
                 tracing.leave(entered, scope, headers, route, status, error)
             _current.reset(token)
             error = None  # whose traceback holds this frame
+            if self._instrumentations:  # last: they are the application's, and may be cancelled
+                await self._instrumentations.call(scope, exchange, method, route, duration)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection: one span and one line for all of it."""
@@ -212,23 +226,32 @@ class Hook:
         tracing = self._tracing
         exchange = Exchange(*_NOBODY)
         exchange.started = perf_counter()
-        exchange.status = NO_STATUS
+        exchange.status = 0  # of the answer that refuses it; there is none to one that is accepted
+        code = NO_CLOSE_CODE
+        accepted = False
         parent_id = self._identify(exchange, headers)
 
         async def receive_noting() -> Message:
+            nonlocal code
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                exchange.status = message.get("code") or NO_STATUS
+                code = message.get("code") or code
             return message
 
         async def send_noting(message: Message) -> None:
-            if message["type"] == "websocket.accept":
+            nonlocal accepted, code
+            kind = message["type"]
+            if kind in {"websocket.accept", "websocket.http.response.start"}:
                 if self.adopt:
                     self.adopt(exchange)
                 told = [each for each in message.get("headers", ()) if each[0] not in _OURS]
                 message = {**message, "headers": [*told, *exchange.headers()]}
-            elif message["type"] == "websocket.close":
-                exchange.status = message.get("code") or 1000
+                accepted = kind == "websocket.accept"
+                exchange.status = message.get("status", 0)
+            elif kind == "websocket.close":
+                code = message.get("code") or 1000
+                if not accepted:
+                    exchange.status = HTTPStatus.FORBIDDEN.value  # is how servers tell it
             await send(message)
 
         token = _current.set(exchange)
@@ -246,29 +269,35 @@ class Hook:
             error = raised
             raise
         finally:
-            route = self._routes.of(scope)
+            route = self._routes.of(scope, exchange.status)
             if error is not None:
                 self._report(error, exchange, f"WS {route}")
-            if self._access_log:
-                self._access_log.write(
-                    self._access_log.describe_websocket(exchange.status, route),
+            if log := self._access_log:
+                log.write(
+                    log.describe("GET", exchange.status, route)
+                    if exchange.status
+                    else log.describe_websocket(code, route),
                     exchange,
                     perf_counter() - exchange.started,
                     type_name(error) if error else "",
                 )
             if tracing and entered:
-                tracing.leave(entered, scope, headers, route, 0, error)
+                tracing.leave(entered, scope, headers, route, exchange.status, error)
             _current.reset(token)
             error = None
 
     def _identify(self, exchange: Exchange, headers: Headers) -> str | None:
         """Give the request its ids; return the caller's span, if there is one."""
-        random = getrandbits(192).to_bytes(24, "big").hex()
+        random = new_ids()
         exchange.span_id = random[32:]
         exchange.trace_id = exchange.request_id = random[:32]
         parent_id = caller_sampled = None
-        traceparent = headers.get(b"traceparent")
-        if traceparent and (parent := read_traceparent(traceparent)):
+        if self._read_parent:
+            parent = self._read_parent(headers)
+        else:
+            traceparent = headers.get(b"traceparent")
+            parent = read_traceparent(traceparent) if traceparent else None
+        if parent:
             exchange.trace_id, parent_id, caller_sampled = parent
         if self._tracing:
             exchange.sampled = self._tracing.sampling.decide(

@@ -34,18 +34,21 @@ class Instrumentations:
         """Call these from now on; the instrumentator's own give None when they exist already."""
         self._functions.extend(each for each in functions if each is not None)
 
-    async def call(self, scope: Scope, exchange: Exchange, handler: str, duration: float) -> None:
+    async def call(
+        self, scope: Scope, exchange: Exchange, method: str, handler: str, duration: float
+    ) -> None:
         """Tell every function of a request that is over; one that raises is logged, no more.
 
         Args:
+            method: a known one, or ``_OTHER``: it becomes a label.
+            handler: the route's template.
             duration: seconds, with what was streamed.
         """
-        request = Request(scope)
         headers = Headers(raw=list(exchange.response_headers))
         info = Info(
-            request=request,
+            request=Request(scope),
             response=Response(headers=headers, status_code=exchange.status),
-            method=request.method,
+            method=method,
             modified_handler=handler,
             modified_status=f"{exchange.status // 100}xx",
             modified_duration=duration,

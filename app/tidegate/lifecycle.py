@@ -37,6 +37,17 @@ class Lifecycle:
     flushers: dict[str, Flusher] = field(default_factory=dict)
     """What still holds telemetry at the end, by the name that a log line calls it."""
 
+    def begin(self) -> None:
+        """Start with a clean slate where an application is started again, as its tests do.
+
+        A SIGTERM that came before the first start stays.
+        """
+        if self.ending.is_set():
+            self.started = self.was_ready = self.draining = False
+            self.end_by = None
+            self.ending = asyncio.Event()
+            self.websockets = WebSockets()
+
     def end(self) -> None:
         """Tell all that is in flight to come to its end; on the service's event loop."""
         self.draining = True

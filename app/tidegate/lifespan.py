@@ -30,12 +30,12 @@ async def surround(
             "drain delay, so a release will drop requests and WebSockets; "
             "start it with `tidegate serve MODULE:APP`"
         )
+    lifecycle.begin()
     # Before the application's own startup: probes are answered while it takes its time.
     admin.start(asyncio.get_running_loop())
     try:
         stack = AsyncExitStack()
         state = await stack.enter_async_context(inner)
-        lifecycle.started = True
         try:
             yield state
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from datetime import time as clock_time
 from functools import cache
+from types import TracebackType
 from typing import Any, Final, Literal
 
 import orjson
@@ -43,7 +45,7 @@ _HEAD: Final[tuple[str, ...]] = (
 _FROM_STRUCTLOG: Final = "tidegate_event"
 _LOGGED: Final = "__tidegate_logged__"
 _TELL_UNHANDLED: Final = frozenset({"tidegate.error", "uvicorn.error", "gunicorn.error"})
-_SERVERS: Final = ("uvicorn", "uvicorn.error", "gunicorn.error")
+_SERVERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn.error")
 _SERVERS_ACCESS: Final = ("uvicorn.access", "gunicorn.access")
 # What every record has, and uvicorn's message for terminals.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -62,9 +64,9 @@ def effective_format(settings: Settings) -> Format:
 def install(settings: Settings) -> Writer | None:
     """Send every log record of the process through the pipeline, to stdout.
 
-    May be called again, and should be once the server has configured its own logging: the
-    handlers of uvicorn and gunicorn are taken off each time, those of the application never.
-    structlog is configured unless the application did so itself.
+    May be called again, and should be once the server and the application have configured their
+    own logging: each time, handlers that write to stdout or stderr are taken off, those of
+    files and services never. structlog is configured unless the application did so itself.
 
     Returns:
         what writes the lines; ``None`` when ``TIDEGATE_LOG_FORMAT`` is ``off``.
@@ -75,6 +77,8 @@ def install(settings: Settings) -> Writer | None:
     if _installed:
         root.removeHandler(_installed)
         _installed = None
+        if how == "off":
+            logging.captureWarnings(False)
     if how == "off":
         logging.getLogger(EXPORT).addFilter(_quiet)  # the application's handlers are not ours
         return None
@@ -87,8 +91,13 @@ def install(settings: Settings) -> Writer | None:
     if root.level > level:
         root.setLevel(level)
     _adopt_servers(access_line=settings.access_log)
-    if threading.excepthook is threading.__excepthook__:  # not one of the application's
+    _adopt_application()
+    logging.captureWarnings(True)
+    # Unless they are the application's; Python's own print the text to stderr.
+    if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _log_thread
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _log_end
     # An application that logs with it has imported it by now, or at the latest when it starts.
     if "structlog" in sys.modules:
         _configure_structlog()
@@ -130,13 +139,13 @@ class _Handler(logging.Handler):
         """Write the record, unless its exception or its complaint has been written already."""
         try:
             error = record.exc_info[1] if record.exc_info else None
-            if error and record.name in _TELL_UNHANDLED and exceptions.is_marked(error, _LOGGED):
+            if error and _is_told(error, record.name):
                 return
             if not _quiet.filter(record):
                 return
             self._writer.write(self._render(self._describe(record, error)))
             if error:
-                exceptions.mark(error, _LOGGED)
+                exceptions.mark(error, _LOGGED, _occasion())
         except Exception as fault:
             self._writer.write(self._render(_confess(record, fault)))
 
@@ -155,8 +164,7 @@ class _Handler(logging.Handler):
             "timestamp": timestamp(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            # Cut afterwards: half of a text that is withheld would not be found.
-            "message": scrubber.text(str(message))[:_MESSAGE],
+            "message": scrubber.text(str(message), _MESSAGE),
             **_ids(),
         }
         for name, value in scrubber.mapping(own).items():
@@ -175,8 +183,30 @@ class _Handler(logging.Handler):
         return exceptions.describe(error, self._scrubber.text if self._exception_text else None)
 
 
+def _is_told(error: BaseException, name: str) -> bool:
+    """Whether somebody has logged this exception that ``name`` logs because nobody handled it."""
+    if name in _SERVERS:  # where the request is over already, and nobody else has the last word
+        return exceptions.is_marked(error, _LOGGED)
+    return name in _TELL_UNHANDLED and exceptions.is_marked(error, _LOGGED, _occasion())
+
+
+def _occasion() -> str:
+    request = current_request()
+    return request.span_id if request else f"thread {threading.get_ident()}"
+
+
+def _log_end(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> None:
+    """Log what ends the process."""
+    if _installed is None or not isinstance(error, Exception):
+        sys.__excepthook__(kind, error, stack)
+        return
+    logging.getLogger("tidegate.error").critical(
+        "Unhandled exception; the process ends", exc_info=error
+    )
+
+
 def _log_thread(failed: threading.ExceptHookArgs) -> None:
-    """Log what ended a thread; Python itself would print its text to stderr."""
+    """Log what ended a thread."""
     if failed.exc_value is None or isinstance(failed.exc_value, SystemExit):
         return
     name = failed.thread.name if failed.thread else "unknown"
@@ -234,7 +264,7 @@ def _plain(value: Any, scrubber: Scrubber) -> Any:  # noqa: ANN401 - whatever wa
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, float):
-        return float(value)
+        return float(value) if math.isfinite(value) else None  # JSON has no such number
     if isinstance(value, (date, clock_time)):
         return value.isoformat()
     if isinstance(value, dict):
@@ -244,7 +274,7 @@ def _plain(value: Any, scrubber: Scrubber) -> Any:  # noqa: ANN401 - whatever wa
     if isinstance(value, BaseException):
         return exceptions.type_name(value)
     try:
-        return scrubber.text(str(value))[:_MESSAGE]
+        return scrubber.text(str(value), _MESSAGE)
     except Exception:
         return f"<{type(value).__qualname__} that cannot be printed>"
 
@@ -316,11 +346,47 @@ def _adopt_servers(*, access_line: bool) -> None:
     """Let the servers' records reach the root logger, each once."""
     for name in (*_SERVERS, *_SERVERS_ACCESS):
         server = logging.getLogger(name)
+        if name in _SERVERS_ACCESS and not server.hasHandlers():
+            continue  # --no-access-log
         for handler in list(server.handlers):
-            if _is_a_servers(handler):
+            if _is_a_servers(handler) or _is_of_the_console(handler):
                 server.removeHandler(handler)
         # The hook writes the access line, with the route's template and without the query.
         server.propagate = not (access_line and name in _SERVERS_ACCESS)
+
+
+def _adopt_application() -> None:
+    """Let every record reach the root logger, and nothing else write it to the console."""
+    taken: list[str] = []
+    for each in (logging.root, *list(logging.root.manager.loggerDict.values())):
+        if not isinstance(each, logging.Logger):
+            continue
+        if each.name.partition(".")[0] == "tidegate" or each.name in {*_SERVERS, *_SERVERS_ACCESS}:
+            each.disabled = False  # dictConfig disables what it does not name
+        for handler in list(each.handlers):
+            if _is_of_the_console(handler):
+                each.removeHandler(handler)
+                each.propagate = True
+                taken.append(each.name)
+    if taken:
+        _say_what_is_taken(", ".join(dict.fromkeys(taken)))
+
+
+@cache
+def _say_what_is_taken(names: str) -> None:
+    logger.info(
+        "The application's handlers for stdout or stderr are taken off these loggers, since "
+        "their lines are written here: %s. Set TIDEGATE_LOG_FORMAT=off to keep them instead.",
+        names,
+    )
+
+
+def _is_of_the_console(handler: logging.Handler) -> bool:
+    return (
+        isinstance(handler, logging.StreamHandler)
+        and not isinstance(handler, logging.FileHandler)
+        and handler.stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    )
 
 
 def _is_a_servers(handler: logging.Handler) -> bool:
@@ -334,6 +400,11 @@ def _configure_structlog() -> None:
     import structlog
 
     if not structlog.is_configured():
+        # A logger that was bound already has this very list, and prints what comes out of it.
+        structlog.get_config()["processors"][:] = [
+            structlog.contextvars.merge_contextvars,
+            _send_early,
+        ]
         structlog.configure(
             processors=[
                 structlog.stdlib.filter_by_level,
@@ -355,6 +426,17 @@ def _say_structlog_is_apart() -> None:
         "and are not scrubbed. Remove its structlog.configure(), or use "
         "structlog.stdlib.LoggerFactory() there."
     )
+
+
+def _send_early(_: object, method: str, event: Any) -> Any:  # noqa: ANN401
+    """The last processor of a logger that was bound before structlog was configured."""
+    import structlog
+
+    factory = structlog.stdlib.LoggerFactory(ignore_frame_names=[__name__])
+    arguments, named = _to_record(_, method, event)
+    level = logging.getLevelNamesMapping().get(method.upper(), logging.INFO)
+    factory().log(level, *arguments, **named)
+    raise structlog.DropEvent
 
 
 def _to_record(_: object, __: str, event: Any) -> tuple[tuple[Any, ...], Event]:  # noqa: ANN401

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ N = TypeVar("N", int, float)
 D = TypeVar("D", int, float, int | None)
 
 _PROTOCOLS: Final = ("grpc", "http/protobuf")
+_W3C: Final = frozenset({"tracecontext", "baggage"})
 _MOST: Final = 10**9  # of what is counted, or in milliseconds eleven days
 # What HTTP and gRPC both let through: an error of theirs would quote the value, which is a key.
 _HEADER_NAME: Final = re.compile(r"[0-9A-Za-z_.-]+")
@@ -48,6 +50,8 @@ class TracesEnvironment:
     batching: Batching
     limits: Limits
     resource: Mapping[str, str]
+    w3c_only: bool
+    """Whether callers are read from ``traceparent``, with nothing else to look at."""
 
 
 def traces_wanted(environment: Mapping[str, str] = os.environ) -> bool:
@@ -107,7 +111,35 @@ def read_traces(environment: Mapping[str, str] = os.environ) -> TracesEnvironmen
             ),
         ),
         resource=_read_resource(environment),
+        w3c_only=read_propagators(environment),
     )
+
+
+def read_propagators(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether ``OTEL_PROPAGATORS`` lets callers be read from ``traceparent`` alone.
+
+    To be called before FastAPI is imported: with it comes OpenTelemetry's own reading, which
+    ends in a traceback.
+
+    Raises:
+        SettingsError: it names a propagator that is not installed.
+    """
+    text = environment.get("OTEL_PROPAGATORS", "")
+    if not text:  # as OpenTelemetry has it: not even a blank may be there
+        return True
+    names = [name.strip() for name in text.split(",")]
+    if _W3C.issuperset(names):
+        return "tracecontext" in names
+    for name in names:
+        if name.lower() == "none":  # which makes OpenTelemetry look no further
+            return False
+        if not entry_points(group="opentelemetry_propagator", name=name):
+            raise SettingsError(
+                f"OTEL_PROPAGATORS: no installed package has the propagator {name!r}; use "
+                "tracecontext,baggage or none, or install the package that has it, for example "
+                "opentelemetry-propagator-b3 for b3"
+            )
+    return False
 
 
 def _read_endpoint(environment: Mapping[str, str]) -> Endpoint:
@@ -132,6 +164,9 @@ def _read_endpoint(environment: Mapping[str, str]) -> Endpoint:
 
 def _read_url(environment: Mapping[str, str], protocol: str) -> str:
     variable, url = _of_traces(environment, "ENDPOINT")
+    if protocol == "grpc" and "://" not in url:
+        insecure = _of_traces(environment, "INSECURE")[1].lower() == "true"
+        url = f"{'http' if insecure else 'https'}://{url}"
     try:
         parsed = urlsplit(url)
         sound = parsed.scheme in {"http", "https"} and parsed.hostname and parsed.port != 0
@@ -139,8 +174,9 @@ def _read_url(environment: Mapping[str, str], protocol: str) -> str:
         sound = False
     if not sound:
         raise SettingsError(
-            f"{variable}: write it as http://collector:4318 "
-            "(gRPC: http://collector:4317), https where the collector has TLS"
+            f"{variable}: write it as http://collector:4318 (gRPC: http://collector:4317, or "
+            "collector:4317 with OTEL_EXPORTER_OTLP_INSECURE=true), https where the collector "
+            "has TLS"
         )
     if protocol == "grpc":
         return f"{parsed.scheme}://{parsed.netloc}"

@@ -18,6 +18,8 @@ MARK: Final = "[scrubbed]"
 """Stands where a secret was."""
 WITHHELD: Final = "[withheld]"
 """Stands where the text of an exception was."""
+LONGEST: Final = 64 * 1024
+"""Characters of a text; the rest is cut off."""
 
 _NAMES: Final = (
     *("password", "passwd", "passphrase", "passcode", "secret", "token", "authorization"),
@@ -30,8 +32,19 @@ _HINTS: Final = (
     *("key", "pass", "secret", "token", "auth", "cookie", "cred", "session", "query"),
     *("connection", "dsn", "pwd", "jwt", "otp", "srf", "cvv", "ssn"),
 )
+# Beside those a number counts something: prompt_tokens, session_count. It is no secret then.
+_COUNTS: Final = frozenset(
+    {
+        *("tokens", "sessions", "cookies", "count", "total", "limit"),
+        *("seconds", "ms", "timeout", "ttl", "expires"),
+    }
+)
+_NEVER_COUNTS: Final = ("pass", "pwd", "secret", "otp", "cvv", "ssn", "pin")
 _ANYWHERE: Final = 5  # a name this long counts anywhere inside another; a shorter one as a word
 _DEPTH: Final = 8
+_CUT_OFF: Final = 20  # characters of a withheld text that are recognised without its end
+# Behind the cut is what would have told that the end of a text is a secret: it goes unread.
+_MARGIN: Final = 4 * 1024
 
 _SPACE: Final = r"[^ \t\r\n\f\v]"  # not \S: a secret may hold a no-break space
 _WORD: Final = re.compile(rf"{_SPACE}+")
@@ -42,9 +55,16 @@ _WEB: Final = ("http", "https", "ws", "wss")
 # Anchored at the start of a word, and possessive: long harmless text must not cost its square.
 _NAMED: Final = re.compile(
     r"(?<![\w.-])(?P<before>(?:api|access|private|signing|connection)[ ])?(?P<name>[\w.-]++)"
-    r"(?:[ \t]*+[:=][ \t]*+|(?P<quoted>\\*[\"'])\s*+[:=,]\s*+)",
+    r"(?:[ \t]*+(?:[:=]++>?+|%(?:25)*+3d)[ \t]*+|(?P<quoted>\\*[\"'])\s*+(?:[:=]++>?+|,)\s*+)",
     re.IGNORECASE,
 )
+_NUMBER: Final = re.compile(r"\d++(?:\.\d++)?(?![^ \t\r\n\f\v,;)\]}])")
+_ESCAPED: Final = re.compile(r":\\++/\\++/")
+# With something in it that is a user's, or a query.
+_ENCODED: Final = re.compile(
+    r"(?P<before>%(?:25)*+3a(?:%(?:25)*+2f){2})(?P<url>[^ \t\r\n\f\v\"'<>&]++)", re.IGNORECASE
+)
+_TELLING: Final = re.compile(r"[@?]|%(?:25)*+(?:40|3f)", re.IGNORECASE)
 _QUOTE: Final = re.compile(r"[bBrRuUfF]{0,2}(\\*[\"'])")
 _LINE: Final = re.compile(r"[^\r\n]*")
 _RECOGNISABLE: Final = re.compile(
@@ -64,28 +84,45 @@ class Scrubber:
 
     def __init__(self, extra_keys: Iterable[str] = ()) -> None:
         extra = {_letters(key) for key in extra_keys} - {""}
+        self._extra = tuple(extra)
         names = extra.union(_NAMES)
         self._hints = ("",) if extra else _HINTS
         self._long = tuple(sorted(name for name in names if len(name) >= _ANYWHERE))
         self._short = frozenset(name for name in names if len(name) < _ANYWHERE)
-        self._withheld: tuple[str, ...] = ()
+        self._withheld: frozenset[str] = frozenset()
         self.is_secret = lru_cache(maxsize=1024)(self._is_secret)
         """Whether the values of this name never leave."""
+        self.is_count = lru_cache(maxsize=1024)(self._is_count)
+        """Whether they do if they are numbers, whatever else the name says."""
 
     def withholding(self, texts: Iterable[str]) -> Scrubber:
-        """Return one that replaces these texts as well, wherever they occur."""
+        """Return one that replaces these texts as well, wherever they occur, even cut off."""
         scrubber = copy(self)
-        scrubber._withheld = tuple(sorted(set(texts), key=len, reverse=True))
+        scrubber._withheld = frozenset(texts) - {""}
         return scrubber
 
-    def text(self, text: str) -> str:
-        """Return ``text`` without URL queries and passwords, credentials and named secrets."""
-        for withheld in self._withheld:
-            text = text.replace(withheld, WITHHELD)
+    def text(self, text: str, longest: int = LONGEST) -> str:
+        """Return ``text`` without URL queries and passwords, credentials and named secrets.
+
+        Args:
+            text: anything; what it costs is bounded by ``longest``.
+            longest: the most characters of the answer.
+        """
+        if len(text) <= longest:
+            return self._text(text)
+        return self._text(text[: longest + _MARGIN])[:-_MARGIN][:longest]
+
+    def _text(self, text: str) -> str:
+        if self._withheld:
+            text = _withhold(text, self._withheld)
+        if ":\\" in text:
+            text = _ESCAPED.sub("://", text)
         if ("://" in text and "@" in text) or "?" in text:
             text = _WORD.sub(_scrub_url, text)
         folded = text.lower()
-        if ":" in text or "=" in text or "'," in text or '",' in text:
+        if "%" in text:
+            text = _ENCODED.sub(_scrub_encoded, text)
+        if ":" in text or "=" in text or "'," in text or '",' in text or "%" in text:
             for hint in self._hints:
                 if hint in folded:
                     text = self._scrub_named(text)
@@ -111,7 +148,7 @@ class Scrubber:
     def _value(self, name: str, value: Any, depth: int) -> Any:  # noqa: ANN401
         if value is None or isinstance(value, bool):
             return value
-        if self.is_secret(name):
+        if self.is_secret(name) and not (isinstance(value, (int, float)) and self.is_count(name)):
             return MARK
         if isinstance(value, str):
             return self.text(value)
@@ -139,12 +176,20 @@ class Scrubber:
             return True
         return not self._short.isdisjoint((letters, *_words(name)))
 
+    def _is_count(self, name: str) -> bool:
+        letters = _letters(name)
+        return not _COUNTS.isdisjoint(_words(name)) and not any(
+            part in letters for part in (*_NEVER_COUNTS, *self._extra)
+        )
+
     def _scrub_named(self, text: str) -> str:
         kept: list[str] = []
         position = 0
         while found := _NAMED.search(text, position):
             name = (found["before"] or "") + found["name"]
-            if not self.is_secret(name):
+            if not self.is_secret(name) or (
+                self.is_count(name) and _NUMBER.match(text, found.end())
+            ):
                 # From the end of the name: what follows may be a name itself.
                 end = found.end("name")
                 kept.append(text[position:end])
@@ -158,6 +203,32 @@ class Scrubber:
             kept += [text[position : found.end()], MARK if end > found.end() else "", ending]
             position = end + len(ending)
         return "".join(kept) + text[position:] if kept else text
+
+
+def _withhold(text: str, withheld: Iterable[str]) -> str:
+    """Replace each of these, and what begins as one does: the application may have cut it."""
+    found: list[tuple[int, int]] = []
+    for each in withheld:
+        beginning = each[:_CUT_OFF]
+        end = 0
+        while (start := text.find(beginning, end)) >= 0:
+            end = start + _count_alike(text, start, each)
+            found.append((start, end))
+    # All in the same text, and only then replaced: they overlap, as lines and their text do.
+    kept: list[str] = []
+    position = 0
+    for start, end in sorted(found):
+        if start > position or not kept:
+            kept += [text[position:start], WITHHELD]
+        position = max(position, end)
+    return "".join(kept) + text[position:]
+
+
+def _count_alike(text: str, start: int, other: str) -> int:
+    if text.startswith(other, start):
+        return len(other)
+    alike = (text[start + n : start + n + 1] == character for n, character in enumerate(other))
+    return next(n for n, same in enumerate(alike) if not same)
 
 
 def _end_of_line(text: str, start: int) -> int:
@@ -205,6 +276,10 @@ def _scrub_url(found: re.Match[str]) -> str:
     if "?" in word:
         word = _scrub_query(word)
     return word
+
+
+def _scrub_encoded(found: re.Match[str]) -> str:
+    return f"{found['before']}{MARK}" if _TELLING.search(found["url"]) else found[0]
 
 
 def _scrub_userinfo(word: str) -> str:

@@ -112,9 +112,9 @@ class Sentry:
 
     def capture(self, error: BaseException, context: RequestContext, transaction: str) -> None:
         """Send this error of this request, once; ``transaction`` is ``GET /route/{template}``."""
-        if exceptions.is_marked(error, _CAPTURED):
+        if exceptions.is_marked(error, _CAPTURED, context.span_id):
             return
-        exceptions.mark(error, _CAPTURED)
+        exceptions.mark(error, _CAPTURED, context.span_id)
         captured = _Captured(
             error,
             time.time(),

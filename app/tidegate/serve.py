@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tidegate import logs, metrics_folder
+from tidegate.otel_environment import read_propagators
 from tidegate.ports import bind
-from tidegate.settings import SettingsError, misspelt_variables
+from tidegate.settings import Settings, SettingsError, misspelt_variables, read_settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 _MOST_WORKERS: Final = 256
+_FAILED: Final = 3  # the exit code for an application that cannot start, as uvicorn has it
 
 
 class NoAppError(Exception):
@@ -36,7 +38,10 @@ class NoAppError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal; return the exit code (2: nothing could be served)."""
+    """Serve until a signal; return the exit code.
+
+    2: nothing could be served; 3: the application failed to be imported or to start.
+    """
     parser = argparse.ArgumentParser(
         prog="tidegate serve", description="Serve a FastAPI application that uses Tidegate(app)."
     )
@@ -72,6 +77,7 @@ def _count_workers(given: str | None) -> int:
 
 
 def _serve(target: str, workers: int) -> int:
+    read_propagators()  # FastAPI's import of them would end in a traceback
     app, installed = _find(target)
     if workers > 1:
         try:
@@ -97,7 +103,7 @@ def _serve(target: str, workers: int) -> int:
 
     server = DrainingServer(config, installed)
     server.run(sockets=[listener])
-    return 0 if server.started or server.should_exit else 3
+    return 0 if server.started or server.should_exit else _FAILED
 
 
 def _find(target: str) -> tuple[FastAPI, Tidegate]:
@@ -110,6 +116,17 @@ def _find(target: str) -> tuple[FastAPI, Tidegate]:
         app = import_from_string(target)
     except ImportFromStringError as error:
         raise NoAppError(str(error)) from None
+    except SettingsError:
+        raise
+    except Exception as error:  # which Python would print with its text: often the database's URL
+        logs.install(read_settings(Settings))
+        logger.critical(
+            "%s cannot be imported; mend what the exception names "
+            "(TIDEGATE_EXCEPTION_TEXT=true tells its text)",
+            target,
+            exc_info=error,
+        )
+        raise SystemExit(_FAILED) from None
     installed = getattr(getattr(app, "state", None), "tidegate", None)
     if not isinstance(app, FastAPI) or not isinstance(installed, Tidegate):
         raise NoAppError(f"{target} is no FastAPI application with Tidegate(app) installed")
@@ -119,8 +136,14 @@ def _find(target: str) -> tuple[FastAPI, Tidegate]:
 def _configure(app: FastAPI) -> uvicorn.Config:
     import uvicorn
 
-    # workers: what WEB_CONCURRENCY says is decided here, not by uvicorn.
-    return uvicorn.Config(app, access_log=False, server_header=False, workers=1)
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        server_header=False,
+        lifespan="on",  # ours is always there; with "auto", one that fails goes unsaid
+        reset_contextvars=True,  # else a pipelined request begins with those of the one before
+        workers=1,  # what WEB_CONCURRENCY says is decided here, not by uvicorn
+    )
 
 
 def _name(listener: socket.socket) -> str:

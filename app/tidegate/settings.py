@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -23,52 +24,62 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TIDEGATE_", frozen=True)
 
-    host: str = Field("0.0.0.0", description="Address both ports listen on.")  # noqa: S104
-    port: int = Field(8000, ge=0, le=65535, description="Port of the service.")
-    admin_port: int = Field(9000, ge=0, le=65535, description="Port of health and metrics.")
+    host: str = Field(default="0.0.0.0", description="Address both ports listen on.")  # noqa: S104
+    port: int = Field(default=8000, ge=0, le=65535, description="Port of the service.")
+    admin_port: int = Field(default=9000, ge=0, le=65535, description="Port of health and metrics.")
     drain_delay: float = Field(
-        5.0,
+        default=5.0,
         ge=0,
+        le=3600,
         allow_inf_nan=False,
         description="After SIGTERM: how long to keep answering while endpoints update.",
     )
     drain_timeout: int = Field(
-        20, ge=1, description="After the delay: how long requests in flight may take to end."
+        default=20,
+        ge=1,
+        le=86400,
+        description="After the delay: how long requests in flight may take to end.",
     )
     check_timeout: float = Field(
-        2.0, gt=0, allow_inf_nan=False, description="How long one health check may take."
+        default=2.0,
+        gt=0,
+        le=60,
+        allow_inf_nan=False,
+        description="How long one health check may take.",
     )
     check_cache: float = Field(
-        1.0,
+        default=1.0,
         ge=0,
+        le=60,
         allow_inf_nan=False,
         description="How long the answer of the health checks is given again without asking.",
     )
     manifest: Path | None = Field(
-        None, description="The shipped revisions, as `tidegate migrate manifest` writes them."
+        default=None,
+        description="The shipped revisions, as `tidegate migrate manifest` writes them.",
     )
     log_format: Literal["json", "console", "off"] | None = Field(
-        None,
+        default=None,
         description="How logs are written: json, console, or off to leave logging to the "
         "application. Without it: console on a terminal, else json.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least severe log records that are written."
+        default="info", description="The least severe log records that are written."
     )
-    access_log: bool = Field(True, description="One log line for each request.")
+    access_log: bool = Field(default=True, description="One log line for each request.")
     exception_text: bool = Field(
-        False,
+        default=False,
         description="Whether the text of exceptions may leave the process; it often quotes what "
         "a client sent. Their types and stacks always do.",
     )
     scrub_keys: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
+        default=(),
         description="Further names, separated by commas, whose values never reach a log, a span "
         "or Sentry, beside passwords, tokens, cookies and the like.",
     )
-    metrics: bool = Field(True, description="Whether requests are measured.")
+    metrics: bool = Field(default=True, description="Whether requests are measured.")
     traces_backend: Literal["direct", "contrib", "off"] = Field(
-        "direct",
+        default="direct",
         description="What makes spans once OTEL_EXPORTER_OTLP_ENDPOINT is set: direct is the "
         "library's own, contrib the OpenTelemetry SDK with its FastAPI instrumentation.",
     )
@@ -134,4 +145,19 @@ def _explain(model: type[BaseSettings], problem: ErrorDetails) -> str:
         return problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{variable.upper()} is not set. {field.description or ''}".rstrip()
-    return f"{variable.upper()}: {problem['msg'].removeprefix('Value error, ')}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{variable.upper()}: {said}{_allowed(field)}"
+
+
+def _allowed(field: FieldInfo) -> str:
+    """Return the values that a switch or a number may have; others say so themselves."""
+    if field.annotation is bool:
+        return "; allowed are true and false"
+    bounds = {type(each).__name__: each for each in field.metadata}
+    least = getattr(bounds.get("Ge"), "ge", None)
+    above = getattr(bounds.get("Gt"), "gt", None)
+    most = getattr(bounds.get("Le"), "le", None)
+    if least is None and above is None and most is None:
+        return ""
+    start = f"above {above}" if above is not None else f"from {least}"
+    return f"; allowed is {start}" + (f" to {most}" if most is not None else "")

@@ -10,18 +10,21 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from random import getrandbits
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as SUPPRESSED
 from opentelemetry.trace.status import Status, StatusCode
 from opentelemetry.util import types
 from opentelemetry.util._decorator import _agnosticcontextmanager  # what the API itself returns
 
 from tidegate import otlp
+from tidegate.exceptions import type_name
 from tidegate.export import SpanExporter
+from tidegate.ids import new_ids
 from tidegate.otel_environment import Limits
 from tidegate.sampling import Sampling
 from tidegate.scrub import Scrubber
@@ -41,7 +44,30 @@ _KINDS: Final = {
     trace.SpanKind.PRODUCER: 4,
     trace.SpanKind.CONSUMER: 5,
 }
+_KIND_OF: Final = {number: kind for kind, number in _KINDS.items()}
 SERVER: Final = 2
+
+_MOST_FRAMES: Final = 50  # the innermost; a recursion has thousands
+# Either may quote what a client sent, and a stack ends with the exception's text.
+_TEXTS: Final = frozenset({"exception.message", "exception.stacktrace"})
+
+Known = Callable[[Any], tuple[bytes, dict[str, bytes]]]
+"""Makes a span's name with its kind, and attributes by their names, all encoded, of plain data."""
+
+_expected: ContextVar[tuple[str, str] | None] = ContextVar("tidegate_expected_ids", default=None)
+
+
+def expect_server_span(ids: tuple[str, str] | None) -> None:
+    """Give the next span without a local parent these ids (trace, span): they are told already.
+
+    For requests whose server span an instrumentation makes; ``None`` expects nothing any more.
+    """
+    _expected.set(ids)
+
+
+def expected_ids() -> tuple[str, str] | None:
+    """Return the ids that the next server span is to have."""
+    return _expected.get()
 
 
 class Pipeline:
@@ -105,6 +131,7 @@ class DirectSpan(trace.Span):
         "_name",
         "_parent_id",
         "_pipeline",
+        "_said",
         "_scope",
         "_span_id",
         "_start",
@@ -145,6 +172,16 @@ class DirectSpan(trace.Span):
         self._status: tuple[int, str] | None = None
         self._ended = False
 
+    @property
+    def kind(self) -> trace.SpanKind:
+        """As the SDK's: instrumentations read it of whatever span is the current one."""
+        return _KIND_OF[self._kind]
+
+    @property
+    def name(self) -> str:
+        """What it was called last; empty for a server span until the request is over."""
+        return self._name
+
     def get_span_context(self) -> trace.SpanContext:
         """Return the ids, as sampled."""
         if self._context is None:
@@ -164,7 +201,7 @@ class DirectSpan(trace.Span):
 
     def set_attribute(self, key: str, value: types.AttributeValue) -> None:
         """Set one attribute; past the limit it is dropped and counted."""
-        if self._ended or not key or value is None:
+        if self._ended or not key or not isinstance(key, str) or value is None:
             return
         if self._attributes is None:
             self._attributes = {}
@@ -181,6 +218,11 @@ class DirectSpan(trace.Span):
         self, name: str, attributes: types.Attributes = None, timestamp: int | None = None
     ) -> None:
         """Add an event; past the limit it is dropped and counted."""
+        if attributes and not self._pipeline.exception_text and not _TEXTS.isdisjoint(attributes):
+            attributes = {key: each for key, each in attributes.items() if key not in _TEXTS}
+        self._add_event(name, attributes, timestamp)
+
+    def _add_event(self, name: str, attributes: types.Attributes, timestamp: int | None) -> None:
         if self._ended:
             return
         if self._events is None:
@@ -190,7 +232,8 @@ class DirectSpan(trace.Span):
             return
         values, dropped = self._clean(attributes)
         at = time.time_ns() if timestamp is None else timestamp
-        self._events.append(otlp.event(name, at, values, dropped))
+        told = self._pipeline.scrubber.text(name)
+        self._events.append(otlp.event(told, at, values, dropped))
 
     def add_link(self, context: trace.SpanContext, attributes: types.Attributes = None) -> None:
         """Add a link; past the limit it is dropped and counted."""
@@ -239,35 +282,33 @@ class DirectSpan(trace.Span):
         escaped: bool = False,
     ) -> None:
         """Add the event ``exception``: type and stack, its text only where settings allow."""
-        kind = type(exception)
-        name = kind.__qualname__
-        if kind.__module__ != "builtins":
-            name = f"{kind.__module__}.{name}"
-        values: dict[str, types.AttributeValue] = {
-            "exception.type": name,
-            "exception.stacktrace": _stack(exception),
-        }
+        values = dict(attributes or {})
+        values["exception.type"] = type_name(exception)
+        values["exception.stacktrace"] = _stack(exception)
         if self._pipeline.exception_text:
-            values["exception.message"] = self._pipeline.scrubber.text(str(exception))
-        values.update(attributes or {})
-        self.add_event("exception", values, timestamp)
+            values.setdefault("exception.message", str(exception))
+        else:
+            values.pop("exception.message", None)
+        self._add_event("exception", values, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
         """Queue the span."""
         self.finish(time.time_ns() if end_time is None else end_time)
 
-    def finish(self, end: int, known: Callable[[], tuple[bytes, bytes]] | None = None) -> None:
+    def finish(self, end: int, known: Known | None = None, said: object = None) -> None:
         """End the span; it is encoded by the exporter's thread.
 
         Args:
             end: nanoseconds since 1970.
-            known: gives name with kind, and attributes besides its own, encoded.
+            known: its name and further attributes, for what nobody has set.
+            said: what ``known`` makes them of.
         """
         if self._ended:
             return
         self._ended = True
         self._end = end
         self._known = known
+        self._said = said
         self._pipeline.exporter.add(self)
 
     @property
@@ -277,12 +318,16 @@ class DirectSpan(trace.Span):
 
     def encode(self) -> bytes:
         """Return the span as OTLP has it."""
-        if self._known:
-            name_and_kind, rest = self._known()
-        else:
-            name_and_kind, rest = otlp.name_and_kind(self._name, self._kind), b""
+        name_and_kind, known = self._known(self._said) if self._known else (b"", {})
+        if self._name or not name_and_kind:
+            name = self._pipeline.scrubber.text(self._name)
+            name_and_kind = otlp.name_and_kind(name, self._kind)
         if self._attributes:
-            rest += otlp.attributes(self._clean(self._attributes)[0])
+            own = self._clean(self._attributes)[0]
+            known = {key: each for key, each in known.items() if key not in own}
+            rest = b"".join(known.values()) + otlp.attributes(own)
+        else:
+            rest = b"".join(known.values())
         if self._events:
             rest += b"".join(self._events)
         if self._links:
@@ -325,14 +370,12 @@ class DirectSpan(trace.Span):
         if not attributes:
             return {}, 0
         limits, scrubber = self._pipeline.limits, self._pipeline.scrubber
+        named = {key: each for key, each in attributes.items() if key and isinstance(key, str)}
         clean: dict[str, Any] = {}
-        for key, value in attributes.items():
+        for key, value in named.items():
             if len(clean) >= limits.attributes:
-                return clean, len(attributes) - len(clean)
-            kept = scrubber.value(key, value)
-            if isinstance(kept, str) and limits.value_length is not None:
-                kept = kept[: limits.value_length]
-            clean[key] = kept
+                return clean, len(named) - len(clean)
+            clean[key] = _cut(scrubber.value(key, value), limits.value_length)
         return clean, 0
 
 
@@ -357,14 +400,19 @@ class DirectTracer(trace.Tracer):
         """Start a span below the current one; below one that is not sampled, record nothing."""
         parent = trace.get_current_span(context)
         ids = parent.get_span_context()
-        fresh = getrandbits(192).to_bytes(24, "big").hex()
+        fresh = new_ids()
+        expected = _expected.get()
+        if expected and kind is trace.SpanKind.SERVER and (ids.is_remote or not ids.is_valid):
+            _expected.set(None)
+            fresh = "".join(expected)
         if ids.is_valid:
             trace_id, parent_id = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
             sampled = self._pipeline.sampling.decide(ids.trace_id, ids.trace_flags.sampled)
         else:
             trace_id, parent_id = fresh[:32], None
             sampled = self._pipeline.sampling.decide(int(trace_id, 16), None)
-        if not sampled:
+        # First of all: a sampler that is not parent-based would record what is to be left out.
+        if not sampled or otel_context.get_value(SUPPRESSED, context):
             return UnsampledSpan(trace_id, fresh[32:], ids.trace_state)
         span = DirectSpan(
             self._pipeline,
@@ -427,7 +475,17 @@ class DirectTracerProvider(trace.TracerProvider):
 
 def _stack(exception: BaseException) -> str:
     """Return where it was raised: no text, no source line, both may quote a secret."""
-    frames = traceback.extract_tb(exception.__traceback__)
+    frames = traceback.StackSummary.extract(
+        traceback.walk_tb(exception.__traceback__), limit=-_MOST_FRAMES, lookup_lines=False
+    )
     return "\n".join(
         f'File "{each.filename}", line {each.lineno}, in {each.name}' for each in frames
     )
+
+
+def _cut(value: Any, most: int | None) -> Any:  # noqa: ANN401 - whatever an attribute may be
+    if most is None:
+        return value
+    if isinstance(value, str):
+        return value[:most]
+    return [_cut(each, most) for each in value] if isinstance(value, list) else value

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as SUPPRESSED
+from starlette.types import ASGIApp
 
 from tidegate import otlp
 from tidegate.collector import connect
@@ -19,9 +22,18 @@ from tidegate.otel_environment import TracesEnvironment, read_traces, traces_wan
 from tidegate.scrub import Scrubber
 from tidegate.settings import Settings, SettingsError
 from tidegate.spans import DirectTracerProvider, Pipeline, UnsampledSpan
-from tidegate.tracing import DirectTracing, Tracing
+from tidegate.traceparent import Parent
+from tidegate.tracing import (
+    DirectTracing,
+    Headers,
+    InstrumentedTracing,
+    Tracing,
+    is_instrumented,
+    parent_of,
+)
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 logger = logging.getLogger("tidegate")
@@ -30,6 +42,8 @@ _NEEDS: Final = {
     "grpc": ("grpc",),
     "contrib": ("opentelemetry.sdk", "opentelemetry.instrumentation.fastapi"),
 }
+
+_SQL: Final = "opentelemetry.instrumentation.sqlalchemy"
 
 # Their warnings repeat a header that a client sent, or one for the collector with its key.
 _QUOTING: Final = ("opentelemetry.baggage", "opentelemetry.trace.span", "opentelemetry.util.re")
@@ -52,11 +66,22 @@ class Traces:
     """Somebody else has set a TracerProvider: the hook takes over its ids."""
     exporter: Counts | None = None
     """What sends the backend's spans."""
+    read_parent: Callable[[Headers], Parent | None] | None = None
+    """Finds the caller's span where ``OTEL_PROPAGATORS`` names more than W3C's ``traceparent``."""
 
     @property
     def exist(self) -> bool:
         """Whether anybody makes spans in this process."""
         return self.tracing is not None or self.foreign
+
+    def of(self, app: FastAPI, stack: ASGIApp) -> Tracing | None:
+        """Return the backend for an application, once its middleware is known.
+
+        One that OpenTelemetry's own middleware stands around gets its server spans from there.
+        """
+        if isinstance(self.tracing, DirectTracing) and is_instrumented(app, stack):
+            return InstrumentedTracing(self.tracing.sampling)
+        return self.tracing
 
     def flush(self, timeout: float) -> bool:
         """Send what is queued; return whether that was done within ``timeout`` seconds."""
@@ -88,6 +113,7 @@ def install(settings: Settings, scrubber: Scrubber) -> Traces:
         return Traces()
     environment = read_traces()
     _require(environment.endpoint.protocol)
+    read_parent = None if environment.w3c_only else parent_of
     if settings.traces_backend == "contrib":
         _require("contrib")
         from tidegate.contrib import ContribTracing, make_provider
@@ -96,11 +122,13 @@ def install(settings: Settings, scrubber: Scrubber) -> Traces:
             environment, scrubber, exception_text=settings.exception_text
         )
         trace.set_tracer_provider(provider)
-        _own = Traces(ContribTracing(provider, environment.sampling), exporter=exporter)
+        tracing: Tracing = ContribTracing(provider, environment.sampling)
+        _own = Traces(tracing, exporter=exporter, read_parent=read_parent)
     else:
         pipeline = _pipeline(environment, settings, scrubber)
         trace.set_tracer_provider(DirectTracerProvider(pipeline))
-        _own = Traces(DirectTracing(pipeline), exporter=pipeline.exporter)
+        tracing = DirectTracing(pipeline, w3c_only=environment.w3c_only)
+        _own = Traces(tracing, exporter=pipeline.exporter, read_parent=read_parent)
     return _own
 
 
@@ -108,6 +136,8 @@ def unrecorded(check: Check) -> Check:
     """Return the check with what it asks of a database left out of all traces."""
 
     context = trace.set_span_in_context(UnsampledSpan("f" * 32, "f" * 16))
+    # The span is for a sampler that asks its parent; this for all others, and instrumentations.
+    context = otel_context.set_value(SUPPRESSED, True, context)
 
     async def run() -> object:
         token = otel_context.attach(context)
@@ -136,10 +166,16 @@ def instrument_engine(engine: AsyncEngine) -> None:
     """Let every statement be a span; without tidegate[traces], nothing."""
     if find_spec("opentelemetry.instrumentation.sqlalchemy") is None:
         return
-    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+    from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
+    from opentelemetry.metrics import get_meter
 
-    # The check refuses SQLAlchemy 2.1, with which it works when it is given the engine.
-    SQLAlchemyInstrumentor().instrument(engine=engine.sync_engine, skip_dep_check=True)
+    watched = engine.sync_engine
+    if any(each() is watched for each, *_ in EngineTracer._remove_event_listener_params):
+        return
+    # Not SQLAlchemyInstrumentor: it takes one engine for a process, refuses SQLAlchemy 2.1, and
+    # leaves nothing for the application's own call to do.
+    usage = get_meter(_SQL).create_up_down_counter("db.client.connections.usage", "connections")
+    EngineTracer(trace.get_tracer(_SQL), watched, usage)  # type: ignore[no-untyped-call]
 
 
 def _pipeline(environment: TracesEnvironment, settings: Settings, scrubber: Scrubber) -> Pipeline:

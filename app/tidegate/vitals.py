@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,6 +89,9 @@ class Vitals:
         self._families.build.labels(
             application, application_version, version("tidegate"), platform.python_version()
         ).set(1)
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # there, only what is set is summed up
+            self._families.in_flight.set_function(sources.in_flight)
+            self._families.websockets.set_function(sources.websockets)
         self._counted = (0, 0, 0)
         self._next: asyncio.TimerHandle | None = None
 

@@ -91,3 +91,33 @@ def test_a_request_is_one_span_and_all_else_carries_its_ids(
         )
         == 1
     )
+
+
+@pytest.mark.parametrize("backend", ["direct", "contrib"])
+@pytest.mark.parametrize("wiring", ["everything", "before", "middleware", "after"])
+def test_an_application_that_is_instrumented_already_is_one_server_span(
+    serve: Serve, collector: Collector, wiring: str, backend: str
+) -> None:
+    service = serve(
+        "tests.service.instrumented_app:app",
+        WIRING=wiring,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.http,
+        OTEL_BSP_SCHEDULE_DELAY="100",
+        TIDEGATE_TRACES_BACKEND=backend,
+    )
+    service.until_ready()
+    caller = f"00-{TRACE}-{PARENT}"
+    httpx.get(f"{service.url}/items/1", headers={"traceparent": f"{caller}-00"})
+    root = httpx.get(f"{service.url}/items/2")
+    child = httpx.get(f"{service.url}/items/3", headers={"traceparent": f"{caller}-01"})
+    broken = httpx.get(f"{service.url}/broken/4")
+    assert [each.status_code for each in (root, child, broken)] == [200, 200, 500]
+
+    spans = collector.until(lambda found: sum(each.kind == "server" for each in found) >= 3)
+    servers = {span.span_id: span for span in spans if span.kind == "server"}
+    told = [each.headers["traceresponse"].split("-")[1:3] for each in (root, child, broken)]
+    assert [[span.trace_id, span.span_id] for span in servers.values()] == told
+    assert [span.parent_span_id for span in servers.values()] == ["", PARENT, ""]
+    assert [span.status for span in servers.values()] == ["unset", "unset", "error"]
+    below = [span.parent_span_id for span in spans if span.kind != "server"]
+    assert set(below) <= set(servers), "nothing of the request that is not sampled"

@@ -25,6 +25,7 @@ from uvicorn.config import LOGGING_CONFIG
 from tests.migrate.conftest import clean_environment
 from tests.service.conftest import free_ports
 from tidegate import context, logs
+from tidegate.access import ConsoleAccessLog, JsonAccessLog
 from tidegate.context import RequestContext, bind_user
 from tidegate.quiet import EXPORT, OncePerMinute
 from tidegate.settings import Settings
@@ -166,21 +167,25 @@ def log_in_every_way_that_people_quote_exceptions() -> None:
     log.error("failed", exc_info=ExceptionGroup(CANARY, [failure()]))
     log.error("%(error)s", {"error": failure()})
     log.error("failed: %s", failure(CANARY + "x" * 20_000))
+    quoted = failure(f'no user "{CANARY}@example.org"\nin the table of users, {CANARY}')
+    log.error(f"failed: {str(quoted)[:40]}", exc_info=quoted)
+    log.error(str(quoted).splitlines()[0], exc_info=quoted)
+    log.error(json.dumps({"e": str(quoted)}), exc_info=quoted)
 
 
 def test_the_text_of_an_exception_is_in_no_line(install: Install) -> None:
     lines = install()
     log_in_every_way_that_people_quote_exceptions()
     written = lines()
-    assert len(written) == 13
+    assert len(written) == 16
     assert CANARY not in json.dumps(written)
     assert "raise ValueError" not in json.dumps(written), "source code is not told either"
-    described = written[-5]["exception"]
+    described = written[8]["exception"]
     assert described["type"] == "ValueError"
     assert [frame["function"] for frame in described["stack"]] == ["failure", "fail"]
     assert described["stack"][0].keys() == {"file", "line", "function"}
     assert [cause["type"] for cause in described["causes"]] == ["KeyError"]
-    assert written[-3]["exception"]["exceptions"][0]["type"] == "ValueError"
+    assert written[10]["exception"]["exceptions"][0]["type"] == "ValueError"
 
 
 def test_the_text_of_an_exception_is_told_to_who_asks_and_scrubbed(install: Install) -> None:
@@ -219,6 +224,30 @@ def test_one_exception_is_written_once(install: Install) -> None:
     logging.getLogger("tidegate.error").error("unhandled", exc_info=another)
     logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=another)
     assert [line["message"] for line in lines()] == ["unhandled"]
+
+
+def test_an_exception_made_once_and_raised_in_each_request_is_written_once_in_each(
+    install: Install,
+) -> None:
+    lines = install()
+    shared = ValueError("made by the module")
+
+    def fail_in_a_request(number: int, *, caught: bool) -> None:
+        token = context._current.set(RequestContext("", "0" * 32, f"{number:016x}", False))
+        if caught:
+            logging.getLogger("app").error("the application's own words", exc_info=shared)
+        logging.getLogger("tidegate.error").error("unhandled", exc_info=shared)
+        context._current.reset(token)
+        logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=shared)
+
+    fail_in_a_request(1, caught=True)
+    fail_in_a_request(2, caught=False)
+    fail_in_a_request(3, caught=False)
+    assert [(line["message"], line["span_id"][-1]) for line in lines()] == [
+        ("the application's own words", "1"),
+        ("unhandled", "2"),
+        ("unhandled", "3"),
+    ]
 
 
 def test_exporters_complain_once_a_minute() -> None:
@@ -262,7 +291,7 @@ endless.append(endless)
 log.info("%d", "no number")
 log.info("%s", Unprintable())
 log.info("strange", extra={"x": Unprintable(), "big": 1 << 80, "set": {1}, "me": endless})
-log.info("half a pair \\ud800")
+log.info("half a pair \\ud800", extra={"ratio": float("nan"), "big": 1 << 80})
 log.info("own", extra={"level": "mine", "logger": 5, "exception": "no"})
 """
 
@@ -276,18 +305,24 @@ def test_what_cannot_be_written_is_still_news() -> None:
         check=True,
     )
     assert run.stderr == ""
-    one, two, strange, half, own = map(json.loads, run.stdout.splitlines())
+    one, two, strange, half, own = (
+        json.loads(line, parse_constant=pytest.fail) for line in run.stdout.splitlines()
+    )
     assert "could not be written (TypeError)" in one["message"]
     assert "could not be written (RuntimeError)" in two["message"]
     assert strange["x"] == "<Unprintable that cannot be printed>"
     assert strange["big"] == 1 << 80
     assert half["message"] == "half a pair \ud800"
+    assert half["ratio"] is None
     assert (own["level"], own["level_"], own["exception_"]) == ("info", "mine", "no")
 
 
-def test_a_huge_line_is_cut(install: Install) -> None:
+def test_a_huge_line_is_cut_before_it_costs_anything(install: Install) -> None:
     lines = install()
-    log.info("x" * 1_000_000)
+    huge = "x token=y " * 1_000_000
+    started = time.process_time()
+    log.info(huge)
+    assert time.process_time() - started < 0.3
     log.error("rest", extra={"rows": ["y" * 1000] * 1000}, exc_info=failure())
     message, rest = lines()
     assert len(message["message"]) == 16 * 1024
@@ -337,6 +372,48 @@ def test_installing_again_doubles_nothing_and_keeps_what_is_the_applications(
     finally:
         logging.getLogger().removeHandler(theirs)
         logging.getLogger("uvicorn").removeHandler(theirs)
+
+
+def test_what_dictconfig_disabled_is_enabled_again(install: Install) -> None:
+    lines = install()
+    names = ("tidegate.error", "uvicorn.error")
+    for name in names:
+        logging.getLogger(name).disabled = True  # as disable_existing_loggers does
+    lines = install()
+    for name in names:
+        logging.getLogger(name).error("told")
+    assert [line["logger"] for line in lines()] == list(names)
+
+
+def test_the_access_line_has_its_level_and_is_left_out_below_the_one_that_is_set() -> None:
+    def write(level: str, status: int, error: str) -> list[str]:
+        rendered: list[Callable[[], bytes]] = []
+        access = JsonAccessLog(rendered.append, level)  # type: ignore[arg-type]
+        request = RequestContext(*REQUEST)
+        access.write(access.describe("GET", status, "/"), request, 0.1, error)
+        access.write(access.describe_websocket(1006, "/"), request, 0.1, error)
+        return [json.loads(render())["level"] for render in rendered]
+
+    assert write("info", 200, "") == ["info", "info"]
+    assert write("info", 500, "") == ["error", "info"]
+    assert write("info", 200, "ValueError") == ["error", "error"], "it failed after its status"
+    assert write("warning", 200, "") == []
+    assert write("warning", 500, "") == ["error"]
+    assert write("error", 200, "ValueError") == ["error", "error"]
+
+
+def test_the_access_line_for_people_has_the_same_level(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install()
+    access = ConsoleAccessLog()
+    for shared, error in (
+        (access.describe("GET", 200, "/"), ""),
+        (access.describe("GET", 500, "/"), ""),
+        (access.describe_websocket(1006, "/"), "ValueError"),
+    ):
+        access.write(shared, RequestContext(*REQUEST), 0.1, error)
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR", "ERROR"]
 
 
 def test_levels_and_off_are_as_set(install: Install, capfd: pytest.CaptureFixture[str]) -> None:
@@ -524,6 +601,69 @@ def test_an_exception_that_ends_a_thread_is_a_line_without_its_text() -> None:
     assert line["message"] == "Unhandled exception in thread worker"
     assert line["exception"]["type"] == "ValueError"
     assert CANARY not in run.stdout + run.stderr
+
+
+THEIR_OWN_LOGGING = """
+import logging.config, sys, structlog, warnings
+early = structlog.get_logger().bind(part="early")
+from tidegate import logs
+from tidegate.settings import Settings
+
+logging.basicConfig()
+logs.install(Settings(log_format="json"))
+logging.config.dictConfig({
+    "version": 1,
+    "handlers": {
+        "out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"},
+        "err": {"class": "logging.StreamHandler"},
+        "file": {"class": "logging.FileHandler", "filename": sys.argv[1]},
+    },
+    "root": {"handlers": ["out", "file"]},
+    "loggers": {
+        "app": {"handlers": ["err"], "propagate": False, "level": "INFO"},
+        "uvicorn": {"handlers": ["err"], "propagate": False},
+    },
+})
+logs.install(Settings(log_format="json"))  # as at the application's startup
+logging.getLogger("root.ed").error("one token=c4n4ry-7f3a")
+logging.getLogger("app").error("two token=c4n4ry-7f3a")
+logging.getLogger("uvicorn.error").error("three token=c4n4ry-7f3a")
+early.error("four %s", "token=c4n4ry-7f3a", cookie="c4n4ry-7f3a")
+try:
+    raise ValueError("c4n4ry-7f3a")
+except ValueError:
+    early.exception("five")
+warnings.warn("six token=c4n4ry-7f3a")
+raise RuntimeError("c4n4ry-7f3a")
+"""
+
+
+def test_nothing_is_written_past_the_pipeline_by_an_application_with_logging_of_its_own(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "their.log"
+    run = subprocess.run(
+        [sys.executable, "-c", THEIR_OWN_LOGGING, str(file)],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert run.stderr == ""
+    assert CANARY not in run.stdout
+    written = [json.loads(line) for line in run.stdout.splitlines()]
+    taken = [line["message"] for line in written if "are taken off" in line["message"]]
+    assert len(taken) == 2
+    assert "root, app" in taken[1]
+    lines = [line for line in written if "are taken off" not in line["message"]]
+    said = [line["message"].split()[0].rstrip(":") for line in lines]
+    assert said[:5] == ["one", "two", "three", "four", "five"]
+    assert "six token=[scrubbed]" in lines[5]["message"]
+    assert lines[3]["part"] == lines[4]["part"] == "early"
+    assert (lines[3]["logger"], lines[3]["level"]) == ("__main__", "error")
+    assert lines[4]["exception"]["type"] == "ValueError"
+    assert (lines[6]["level"], lines[6]["exception"]["type"]) == ("critical", "RuntimeError")
+    assert CANARY in file.read_text(), "a file of theirs is theirs"
 
 
 def test_importing_the_pipeline_imports_neither_structlog_nor_any_back_end() -> None:

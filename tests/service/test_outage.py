@@ -97,6 +97,8 @@ def test_requests_are_answered_the_loss_is_counted_and_told_once_and_the_end_is_
     ]
     about_spans = [line for line in complaints if "Sentry" not in line["message"]]
     assert len(about_spans) == 1, about_spans
+    if backend == "direct":
+        assert "spans ([withheld])" not in about_spans[0]["message"], "the reason is wanted"
     assert len(complaints) <= 2, complaints
 
 

@@ -142,6 +142,26 @@ def test_a_password_is_not_told_by_an_application_that_cannot_start(serve: Serve
     assert CANARY not in log
 
 
+@pytest.mark.parametrize("text", ["false", "true"])
+def test_a_password_is_not_told_by_an_application_that_cannot_be_imported(
+    serve: Serve, text: str
+) -> None:
+    service = serve(
+        "tests.service.unimportable_app:app",
+        DATABASE_URL=f"postgresql://orders:{DATABASE}@127.0.0.1:1/orders",
+        TIDEGATE_EXCEPTION_TEXT=text,
+    )
+    log = service.stop()
+    assert service.process.returncode == 3
+    [line] = map(json.loads, log.splitlines())
+    assert line["level"] == "critical"
+    assert "tests.service.unimportable_app:app cannot be imported" in line["message"]
+    assert line["exception"]["type"] == "RuntimeError"
+    assert line["exception"]["stack"][-1]["file"].endswith("unimportable_app.py")
+    assert CANARY not in log
+    assert ("cannot connect to postgresql" in log) == (text == "true")
+
+
 @pytest.mark.parametrize("backend", ["direct", "contrib"])
 def test_a_key_that_no_header_can_carry_is_refused_without_being_told(
     serve: Serve, backend: str

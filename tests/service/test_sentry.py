@@ -140,6 +140,16 @@ def run(sink: Envelopes, script: str) -> str:
     return finished.stdout
 
 
+def test_an_exception_made_once_arrives_for_each_request(sink: Envelopes) -> None:
+    installed = install(sink)
+    shared = failure()
+    for span_id in (SPAN, SPAN, "c" * 16):
+        installed.capture(shared, RequestContext("req-1", TRACE, span_id, True), "GET /")
+    told = [sink.event()["contexts"]["trace"]["span_id"] for _ in range(2)]
+    assert told == [SPAN, "c" * 16]
+    assert installed.flush()
+
+
 def test_a_sentry_that_stands_still_costs_a_request_nothing(sink: Envelopes) -> None:
     sink.let_go.clear()
     output = run(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -141,6 +143,102 @@ def test_a_request_that_is_not_sampled_leaves_no_span_not_even_of_a_statement(
     assert answer.headers["traceresponse"].endswith("-00")
 
 
+@pytest.mark.parametrize("backend", ["direct", "contrib"])
+def test_every_engine_of_a_process_has_its_statements_traced(
+    serve: Serve, collector: Collector, migrated_url: str, backend: str
+) -> None:
+    service = serve(
+        "tests.service.engines_app:app",
+        **tracing(
+            collector,
+            DATABASE_URL=migrated_url,
+            OTEL_TRACES_SAMPLER="parentbased_always_off",  # the check's statements count not
+            TIDEGATE_TRACES_BACKEND=backend,
+        ),
+    )
+    service.until_ready()
+    httpx.get(f"{service.url}/", headers=SAMPLED).raise_for_status()
+
+    collector.until(lambda spans: len(servers(spans)) == 1)
+    told = [str(span.attributes.get("db.statement", "")) for span in collector.spans()]
+    assert sorted(filter(None, told)) == [
+        f"SELECT '{name}'" for name in ("first", "its own", "later", "second")
+    ]
+
+
+# What a package such as opentelemetry-propagator-b3 consists of.
+PROPAGATOR = """
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import TextMapPropagator
+
+class Propagator(TextMapPropagator):
+    fields = {"X-House-Trace"}
+
+    def extract(self, carrier, context=None, getter=None):
+        context = context or Context()
+        found = getter.get(carrier, "X-House-Trace")
+        if not found:
+            return context
+        trace_id, span_id, sampled = found[0].split("/")
+        ids = trace.SpanContext(
+            int(trace_id, 16), int(span_id, 16), True, trace.TraceFlags(int(sampled))
+        )
+        return trace.set_span_in_context(trace.NonRecordingSpan(ids), context)
+
+    def inject(self, carrier, context=None, setter=None):
+        pass
+"""
+
+
+@pytest.mark.parametrize("backend", ["direct", "contrib"])
+def test_a_caller_is_found_by_the_propagators_that_the_environment_names(
+    serve: Serve, collector: Collector, tmp_path: Path, backend: str
+) -> None:
+    (tmp_path / "house.py").write_text(PROPAGATOR)
+    package = tmp_path / "house-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: house\nVersion: 1.0\n")
+    entry = "[opentelemetry_propagator]\nhouse = house:Propagator\n"
+    (package / "entry_points.txt").write_text(entry)
+    service = started(
+        serve,
+        collector,
+        PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        OTEL_PROPAGATORS="house",
+        TIDEGATE_TRACES_BACKEND=backend,
+    )
+    sampled = httpx.get(f"{service.url}/items/1", headers={"x-house-trace": f"{TRACE}/{PARENT}/1"})
+    silent = httpx.get(f"{service.url}/items/2", headers={"x-house-trace": f"{TRACE}/{PARENT}/0"})
+    other = httpx.get(f"{service.url}/items/3", headers=SAMPLED)
+
+    spans = collector.until(lambda spans: len(spans) >= 2)
+    found = {span.attributes["item.id"]: (span.trace_id, span.parent_span_id) for span in spans}
+    assert found[1] == (TRACE, PARENT)
+    assert found[3][0] != TRACE
+    assert found.keys() == {1, 3}
+    assert sampled.headers["traceresponse"].startswith(f"00-{TRACE}-")
+    assert silent.headers["traceresponse"].startswith(f"00-{TRACE}-")
+    assert silent.headers["traceresponse"].endswith("-00")
+    assert TRACE not in other.headers["traceresponse"]
+
+
+@pytest.mark.parametrize("backend", ["direct", "contrib"])
+def test_a_propagator_that_nobody_knows_is_named_before_the_port_opens(
+    serve: Serve, backend: str
+) -> None:
+    service = serve(
+        "tests.service.mounted_app:app",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
+        OTEL_PROPAGATORS="b4",
+        TIDEGATE_TRACES_BACKEND=backend,
+    )
+    log = service.stop()
+    assert service.process.returncode == 2
+    assert "OTEL_PROPAGATORS: no installed package has the propagator 'b4'" in log
+    assert "Traceback" not in log
+
+
 def test_a_called_service_continues_the_trace(serve: Serve, collector: Collector) -> None:
     service = started(serve, collector)
     httpx.get(f"{service.url}/call", params={"url": f"{service.url}/items/1"}, headers=SAMPLED)
@@ -175,6 +273,26 @@ def test_probes_and_scrapes_are_no_spans(serve: Serve, collector: Collector) -> 
     httpx.get(f"{service.url}/items/1")
 
     collector.until(lambda spans: bool(spans))
+    assert [span.name for span in collector.spans()] == ["GET /items/{item_id}"]
+
+
+@pytest.mark.parametrize("backend", ["direct", "contrib"])
+def test_health_checks_are_no_spans_though_the_sampler_asks_no_parent(
+    serve: Serve, collector: Collector, migrated_url: str, backend: str
+) -> None:
+    service = started(
+        serve,
+        collector,
+        DATABASE_URL=migrated_url,
+        OTEL_TRACES_SAMPLER="always_on",
+        TIDEGATE_CHECK_CACHE="0",
+        TIDEGATE_TRACES_BACKEND=backend,
+    )
+    for _ in range(3):
+        httpx.get(f"{service.admin}/health/ready")
+    httpx.get(f"{service.url}/items/1")
+
+    collector.until(lambda spans: bool(servers(spans)))
     assert [span.name for span in collector.spans()] == ["GET /items/{item_id}"]
 
 

@@ -102,7 +102,12 @@ def _word(name: str, prefix: str) -> str:
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
-    return {pair.key: _value(pair.value) for pair in pairs}
+    found: dict[str, Value] = {}
+    for pair in pairs:
+        # Undefined by OTLP, and back ends differ in what they keep.
+        assert pair.key not in found, f"the attribute {pair.key} came twice"
+        found[pair.key] = _value(pair.value)
+    return found
 
 
 def _value(value: AnyValue) -> Value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tidegate import otlp
-from tidegate.export import Batching, Post, RetryError, SpanExporter
+from tidegate.export import Batching, Post, RefusedError, RetryError, SpanExporter
 
 CANARY = "c4n4ry-7f3a"
 
@@ -57,6 +59,38 @@ def test_an_error_that_nobody_foresaw_is_told_without_its_text(
     assert exporter.dropped == 1
     assert "ValueError" in caplog.text
     assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RefusedError("HTTP 401"), "HTTP 401"),
+        (RetryError("HTTP 503", after=600), "HTTP 503"),
+        (ValueError(CANARY), "ValueError"),
+    ],
+)
+def test_the_reason_is_told_while_no_exception_is_handled(error: Exception, reason: str) -> None:
+    # The log pipeline withholds the text of one that is: the reason would be gone.
+    told: list[tuple[str, object]] = []
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append((record.getMessage(), sys.exc_info()[1]))
+
+    def post(_request: bytes, _timeout: float) -> None:
+        raise error
+
+    exporter = exporter_to(post)
+    handler = Notes()
+    logging.getLogger("tidegate.export").addHandler(handler)
+    try:
+        exporter.add(Written(b"one"))
+        assert exporter.flush(10)
+    finally:
+        logging.getLogger("tidegate.export").removeHandler(handler)
+    ((message, handled),) = told
+    assert f"({reason})" in message
+    assert handled is None
 
 
 def test_a_flush_waits_as_long_as_a_busy_collector_asks() -> None:

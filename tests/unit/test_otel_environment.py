@@ -52,6 +52,22 @@ def read(**variables: str) -> TracesEnvironment:
             {"HEADERS": "a=1", "TRACES_HEADERS": "b=2"},
             replace(DEFAULT, headers={"b": "2"}),
         ),
+        (
+            {"PROTOCOL": "grpc", "ENDPOINT": "collector:4317", "INSECURE": "true"},
+            replace(DEFAULT, url="http://collector:4317", protocol="grpc"),
+        ),
+        (
+            {"PROTOCOL": "grpc", "ENDPOINT": "collector:4317"},
+            replace(DEFAULT, url="https://collector:4317", protocol="grpc"),
+        ),
+        (
+            {"PROTOCOL": "grpc", "TRACES_ENDPOINT": "c:4317", "TRACES_INSECURE": "True"},
+            replace(DEFAULT, url="http://c:4317", protocol="grpc"),
+        ),
+        (
+            {"PROTOCOL": "grpc", "ENDPOINT": "https://c:4317", "INSECURE": "true"},
+            replace(DEFAULT, url="https://c:4317", protocol="grpc"),
+        ),
         ({"COMPRESSION": "gzip"}, replace(DEFAULT, gzip=True)),
         ({"COMPRESSION": "none"}, DEFAULT),
         ({"TIMEOUT": "5"}, replace(DEFAULT, timeout=5)),
@@ -140,6 +156,8 @@ def test_a_number_that_is_none_or_out_of_range_is_named(variable: str, value: st
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
         ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/nowhere/key.pem"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_PROPAGATORS", "tracecontext,misspelt"),
+        ("OTEL_PROPAGATORS", "tracecontext,"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_without_a_key(variable: str, value: str) -> None:
@@ -147,6 +165,24 @@ def test_a_value_that_cannot_be_used_is_named_without_a_key(variable: str, value
         read(**{variable: value})
     assert str(refused.value).startswith(f"{variable}: ")
     assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("propagators", "w3c_only"),
+    [
+        ("", True),
+        ("tracecontext,baggage", True),
+        ("baggage, tracecontext", True),
+        ("tracecontext", True),
+        ("baggage", False),
+        ("none", False),
+        ("None,misspelt", False),
+    ],
+)
+def test_a_caller_is_read_from_traceparent_alone_unless_propagators_say_else(
+    propagators: str, w3c_only: bool
+) -> None:
+    assert read(OTEL_PROPAGATORS=propagators).w3c_only is w3c_only
 
 
 @given(st.sampled_from(NUMBERS), st.text(st.characters(exclude_characters="\0")))

@@ -33,7 +33,9 @@ def value_of(value: AnyValue) -> Any:  # noqa: ANN401
 
 
 def dict_of(attributes: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {each.key: value_of(each.value) for each in attributes}
+    found = {each.key: value_of(each.value) for each in attributes}
+    assert len(found) == len(attributes), "an attribute came twice"
+    return found
 
 
 @given(_text, _values)

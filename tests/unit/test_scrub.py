@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tidegate.scrub import MARK, WITHHELD, Scrubber
+from tidegate.scrub import LONGEST, MARK, WITHHELD, Scrubber
 
 CANARY = "c4n4ry7"
 SCRUBBER = Scrubber(["iban", "date of birth"])
@@ -50,11 +50,30 @@ def test_no_part_of_a_urls_user_and_password_comes_through(
     assert "host:5432/db" in SCRUBBER.text(f"{before} {url}")
 
 
-@given(secret_names, st.sampled_from(["=", ": ", " = ", ":"]), around, around)
+@given(
+    secret_names,
+    st.sampled_from(["=", ": ", " = ", ":", " := ", " == ", " => ", "%3D"]),
+    around,
+    around,
+)
 def test_no_named_value_in_a_text_comes_through(
     name: str, separator: str, left: str, right: str
 ) -> None:
     text = f"refused {name}{separator}{left.lstrip(chr(34) + chr(39))}{CANARY}{right}"
+    assert CANARY not in SCRUBBER.text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"url": f"http://u:{CANARY}@h/x?{CANARY}"}).replace("/", "\\/"),
+        json.dumps(json.dumps(f"http://u:{CANARY}@h/x?{CANARY}").replace("/", "\\/")),
+        f"/login%3Fnext=https%3A%2F%2Fu%3A{CANARY}%40h%2Fx",
+        f"next=https%3a%2f%2fh%2fx%3Fcode%3D{CANARY}",
+        f"next=https%253A%252F%252Fh%252Fx%253Fcode%253D{CANARY}",
+    ],
+)
+def test_no_part_of_an_escaped_url_comes_through(text: str) -> None:
     assert CANARY not in SCRUBBER.text(text)
 
 
@@ -119,6 +138,8 @@ def test_scrubbing_twice_is_scrubbing_once(text: str) -> None:
         "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101",
         "mail to someone@example.org: bounced",
         "bypassed: 3, author=Ann, kidsname=Bo",
+        "prompt_tokens=512, session_count: 3 (token_ttl=2.5)",
+        "see https%3A%2F%2Fhost%2Fpath",
     ],
 )
 def test_harmless_text_stays_as_it_is(text: str) -> None:
@@ -147,6 +168,15 @@ def test_what_is_around_a_secret_stays() -> None:
 def test_a_named_value_is_gone_whatever_it_is(name: str, value: object) -> None:
     assert SCRUBBER.value(name, value) == MARK
     assert SCRUBBER.mapping({"a": [{"b": {name: value}}]}) == {"a": [{"b": {name: MARK}}]}
+
+
+def test_a_number_that_counts_is_no_secret() -> None:
+    counts = {"prompt_tokens": 512, "session_count": 3, "token.ttl": 2.5}
+    assert SCRUBBER.mapping(counts) == counts
+    secrets = {"token": 512, "password_count": 3, "otp_ttl": 482913, "iban_count": 5}
+    assert SCRUBBER.mapping(secrets) == dict.fromkeys(secrets, MARK)
+    assert SCRUBBER.mapping({"token_count": "many"}) == {"token_count": MARK}
+    assert CANARY not in SCRUBBER.text(f"token_count=5{CANARY} prompt_tokens={CANARY}")
 
 
 def test_containers_are_searched() -> None:
@@ -187,11 +217,58 @@ def test_a_withheld_text_is_gone_and_only_for_this_one(text: str, before: str, b
     assert withholding.is_secret("iban")
 
 
+unbarred = st.characters(exclude_characters="|")
+
+
+@given(
+    st.text(unbarred, min_size=30, max_size=90),
+    st.integers(20, 90),
+    st.text(unbarred, max_size=40),
+)
+@example("an error with a first line\nand another, which is cut off", 40, "")
+@example("a beginning that two texts have, and an end that one has", 50, "x" * 30)
+def test_a_withheld_text_is_gone_even_if_its_end_was_cut_off(
+    text: str, length: int, like: str
+) -> None:
+    withholding = SCRUBBER.withholding([text, text[:25] + like, *text.splitlines()])
+    assert withholding.text(f"|{text[:length]}|") == f"|{WITHHELD}|"
+
+
+@given(st.integers(0, 9000), st.integers(0, 9000))
+def test_no_half_of_a_secret_is_left_where_a_text_is_cut(before: int, hidden: int) -> None:
+    text = f"password={'p' * hidden} {'x' * before} redis://u:{CANARY}@h {'x' * 9000}"
+    scrubbed = SCRUBBER.text(text, 2000)
+    assert len(scrubbed) <= 2000
+    assert CANARY[:3] not in scrubbed
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 10_000_000, json.dumps({f"token{n}": n for n in range(10**5)})]
+)
+def test_a_huge_text_costs_no_more_than_what_is_kept_of_it(text: str) -> None:
+    started = time.process_time()
+    assert len(SCRUBBER.text(text)) <= LONGEST
+    assert time.process_time() - started < 0.3
+
+
 @pytest.mark.parametrize(
     "text",
     [
         *("a", "?", "a:", "token=", "://", "a://x@", "https://x:", "password='", 'token="\\"'),
-        *("eyJa.", "bearer ", "api ", "x' ", "\\", "-----BEGIN ", "Cookie:\n", "token=[scrubbed]x"),
+        *(
+            "eyJa.",
+            "bearer ",
+            "api ",
+            "x' ",
+            "\\",
+            "token:=",
+            "%3A%2F%2F",
+            ":\\/\\/",
+            "%25",
+            "-----BEGIN ",
+            "Cookie:\n",
+            "token=[scrubbed]x",
+        ),
     ],
 )
 def test_hostile_text_costs_no_more_than_its_length(text: str) -> None:

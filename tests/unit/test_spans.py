@@ -24,6 +24,7 @@ from tidegate.otel_environment import Limits
 from tidegate.sampling import read_sampling
 from tidegate.scrub import Scrubber
 from tidegate.spans import DirectTracerProvider, Pipeline
+from tidegate.traces import unrecorded
 
 REMOTE = SpanContext(0x1234 << 64, 0x5678, True, TraceFlags(1), trace.TraceState([("a", "b")]))
 
@@ -217,6 +218,78 @@ def test_attributes_of_instrumentations_lose_their_secrets() -> None:
             }
         )
     assert b"canary" not in spans()[0].SerializeToString()
+
+
+def test_names_of_spans_and_of_events_lose_their_secrets() -> None:
+    tracer, spans = direct()
+    with tracer.start_as_current_span("GET /x?token=canary") as span:
+        span.add_event("password=canary", {"a": 1})
+        span.update_name("GET https://u:canary@host/")
+    assert b"canary" not in spans()[0].SerializeToString()
+    assert spans()[0].events[0].name.startswith("password=")
+
+
+def test_nobody_puts_the_text_of_an_exception_back() -> None:
+    tracer, spans = direct()
+    texts: dict[str, str | int] = {
+        "exception.message": "canary",
+        "exception.stacktrace": "canary",
+        "kept": 1,
+    }
+    with tracer.start_as_current_span("failed") as span:
+        span.record_exception(ValueError("canary"), texts)
+        span.add_event("exception", texts)
+    (span_sent,) = spans()
+    assert b"canary" not in span_sent.SerializeToString()
+    assert [dict_of(each.attributes)["kept"] for each in span_sent.events] == [1, 1]
+
+
+def test_a_recursion_is_told_by_its_innermost_frames() -> None:
+    tracer, spans = direct()
+
+    def recurse() -> None:
+        recurse()
+
+    with pytest.raises(RecursionError), tracer.start_as_current_span("failed"):
+        recurse()
+    (event,) = spans()[0].events
+    assert dict_of(event.attributes)["exception.stacktrace"].count("in recurse") == 50
+
+
+def test_a_key_that_is_no_string_is_all_that_is_lost() -> None:
+    tracer, spans = direct()
+    with tracer.start_as_current_span("odd") as span:
+        span.set_attribute(7, "x")  # type: ignore[arg-type]
+        span.set_attribute("a", "b")
+        span.add_event("odd", {7: "x", "a": "b"})  # type: ignore[dict-item]
+    (read,) = spans()
+    assert dict_of(read.attributes) == dict_of(read.events[0].attributes) == {"a": "b"}
+
+
+def test_members_of_a_list_are_cut_as_well() -> None:
+    tracer, spans = direct(limits=Limits(value_length=3))
+    with tracer.start_as_current_span("long") as span:
+        span.set_attribute("many", ["long text", "ab"])
+    assert dict_of(spans()[0].attributes) == {"many": ["lon", "ab"]}
+
+
+def test_an_instrumentation_can_ask_what_kind_of_span_is_the_current_one() -> None:
+    tracer, _ = direct()
+    for kind in SpanKind:
+        with tracer.start_as_current_span("asked", kind=kind):
+            assert getattr(trace.get_current_span(), "kind") is kind  # noqa: B009 - the SDK's
+
+
+async def test_a_check_is_unrecorded_whatever_the_sampler_says() -> None:
+    tracer, spans = direct("always_on")
+
+    async def check() -> None:
+        with tracer.start_as_current_span("check"):
+            pass
+
+    await unrecorded(check)()
+    await check()
+    assert len(spans()) == 1
 
 
 def test_a_full_queue_drops_spans_and_counts_them() -> None:

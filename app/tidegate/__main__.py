@@ -1,0 +1,5 @@
+"""``python -m tidegate COMMAND``."""
+
+from tidegate.cli import main
+
+raise SystemExit(main())
