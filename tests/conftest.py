@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,15 @@ from uuid import uuid4
 import pytest
 
 from tests.postgres import create_database, drop_database, embedded_postgres
+from tidegate import logs
+from tidegate.quiet import EXPORT
+
+
+@pytest.fixture(autouse=True)
+def every_complaint_is_heard() -> Iterator[None]:
+    """A test that leaves logging to the application also leaves a filter: once a minute."""
+    yield
+    logging.getLogger(EXPORT).removeFilter(logs._quiet)
 
 
 @pytest.fixture(scope="session")
