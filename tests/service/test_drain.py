@@ -51,7 +51,7 @@ def end(service: Service) -> str:
 def test_a_websocket_application_has_its_say_before_the_client_sees_1012(
     workers: str, serve: Serve
 ) -> None:
-    service = serve(ENDING, WEB_CONCURRENCY=workers)
+    service = serve(ENDING, WEB_CONCURRENCY=workers, TIDEGATE_DRAIN_DELAY="3")
     service.until_ready()
     with open_websocket(service, "/goodbye") as websocket:
         websocket.send("hello")

@@ -125,6 +125,7 @@ def test_ctrl_c_ends_master_and_workers_without_the_delay(serve: Serve) -> None:
 def test_workers_end_when_their_master_is_killed(serve: Serve) -> None:
     service = serve(ENDING, WEB_CONCURRENCY="2", TIDEGATE_DRAIN_DELAY="0")
     service.until_ready()
+    until_workers(service, 2)
     service.process.kill()
     output = service.stop()  # returns when nobody holds the pipe any more
     assert output.count("gunicorn's master is gone") == 2
