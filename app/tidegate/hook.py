@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -28,7 +28,7 @@ from tidegate.traceparent import Parent, read_traceparent
 
 if TYPE_CHECKING:  # not imported where they are off
     from tidegate.sentry import Sentry
-    from tidegate.tracing import Entered, Tracing
+    from tidegate.tracing import Entered, Headers, Tracing
 
 logger = logging.getLogger("tidegate.error")
 
@@ -40,8 +40,6 @@ _new: Final = object.__new__
 _NOBODY: Final = ("", "", "", False)
 _OURS: Final = frozenset({b"x-request-id", b"traceresponse"})
 _OURS_DRAINING: Final = _OURS | {b"connection"}
-
-Headers = Mapping[bytes, bytes]
 
 
 class Kind:
