@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final, Literal, Protocol
 
 from tidegate.context import RequestContext
@@ -41,20 +40,18 @@ class JsonAccessLog:
     """Lines put together by hand: what is always alike needs no encoder.
 
     Args:
-        write: takes what makes one line of UTF-8, its newline included; called in the thread that
-            writes, where a batch of lines costs half of what each costs between two requests.
+        write: takes whole lines of UTF-8, and how many.
         level: the least severe lines that are written.
     """
 
     def __init__(
         self,
-        write: Callable[[Callable[[], bytes]], None],
+        write: Callable[[bytes, int], None],
         level: Literal["debug", "info", "warning", "error"] = "info",
     ) -> None:
         self._write = write
         self._only_errors = level in {"warning", "error"}
-        self._second = 0
-        self._date = ""
+        self._date = (0, "")  # of which second; in one piece, as two threads may write lines
 
     def describe(self, method: str, status: int, route: str) -> str:
         """Return the shared fields as JSON."""
@@ -72,39 +69,40 @@ class JsonAccessLog:
         )
 
     def write(self, shared: str, request: RequestContext, duration: float, error: str) -> None:
-        """Queue one line, unless it is below the level."""
+        """Write one line."""
+        self.write_all([self.line(time.time(), shared, request, duration, error)])
+
+    def write_all(self, lines: list[str]) -> None:
+        """Write what :meth:`line` has returned; empty ones are none."""
+        count = len(lines) - lines.count("")
+        if count:
+            self._write("".join(lines).encode(), count)
+
+    def line(
+        self, now: float, shared: str, request: RequestContext, duration: float, error: str
+    ) -> str:
+        """Return one line, empty when it is below the level; ``now`` is in seconds since 1970."""
         if error:  # of a WebSocket, or after the answer's status was sent
             shared = shared.replace(_INFO, _ERROR, 1)
         if self._only_errors and shared.startswith(_INFO):
-            return
-        # Not the request itself: it holds its connection.
-        ids = request.request_id, request.trace_id, request.span_id, request.user_id
-        self._write(partial(self._render, time.time(), shared, ids, duration, error))
-
-    def _render(
-        self,
-        now: float,
-        shared: str,
-        ids: tuple[str, str, str, str | None],
-        duration: float,
-        error: str,
-    ) -> bytes:
-        request_id, trace_id, span_id, user_id = ids
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            return ""
+        second, date = self._date
+        if second != int(now):
+            second = int(now)
+            date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._date = (second, date)
+        request_id = request.request_id
         if '"' in request_id or "\\" in request_id:
             request_id = json.dumps(request_id)[1:-1]
         more = ""
-        if user_id is not None:
-            more = f',"user_id":{json.dumps(user_id)}'
+        if request.user_id is not None:
+            more = f',"user_id":{json.dumps(str(request.user_id))}'
         if error:
             more += f',"error.type":{json.dumps(error)}'
         return (
-            f'{{"timestamp":"{self._date}.{int((now - second) * 1e6):06d}Z",{shared},'
+            f'{{"timestamp":"{date}.{int((now - second) * 1e6):06d}Z",{shared},'
             f'"duration":{duration:.6f},"request_id":"{request_id}",'
-            f'"trace_id":"{trace_id}","span_id":"{span_id}"{more}}}\n'.encode()
+            f'"trace_id":"{request.trace_id}","span_id":"{request.span_id}"{more}}}\n'
         )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp
 from tidegate import logs, sentry, traces
 from tidegate.access import AccessLog, ConsoleAccessLog, JsonAccessLog
 from tidegate.admin import Admin
+from tidegate.ended import EndedRequests
 from tidegate.health import Check, Checks
 from tidegate.hook import Hook
 from tidegate.instrumentations import Instrumentation, Instrumentations
@@ -113,13 +115,14 @@ class Tidegate:
         def build_with_hook() -> ASGIApp:
             stack = build()
             tracing = self._traces.of(app, stack)
+            access_log = self._access_log()
             self._hook = Hook(
                 stack,
                 routes=RouteTemplates(app),
                 lifecycle=self.lifecycle,
-                metrics=self._metrics,
+                ended=self._ended_requests(access_log),
                 instrumentations=self._instrumentations,
-                access_log=self._access_log(),
+                access_log=access_log,
                 tracing=tracing,
                 traced_app=tracing.wrap(app, stack) if tracing else None,
                 read_parent=self._traces.read_parent,
@@ -136,8 +139,17 @@ class Tidegate:
         if self._writer is None or not self.settings.access_log:
             return None
         if logs.effective_format(self.settings) == "json":
-            return JsonAccessLog(self._writer.write_later, self.settings.log_level)
+            return JsonAccessLog(self._writer.write, self.settings.log_level)
         return ConsoleAccessLog()
+
+    def _ended_requests(self, access_log: AccessLog | None) -> EndedRequests | None:
+        if self._metrics is None and access_log is None:
+            return None
+        if self._writer is None:
+            return EndedRequests(self._metrics)
+        ended = EndedRequests(self._metrics, access_log, self._writer.rouse)
+        self._writer.sources.append(WeakMethod(ended.settle))
+        return ended
 
     def _sources(self, engine: AsyncEngine | None) -> Sources:
         exporter, writer = self._traces.exporter, self._writer

@@ -7,22 +7,25 @@ error page, and never touches a body. Each part is optional, and one that is off
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
+from weakref import WeakMethod
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from tidegate.access import AccessLog
 from tidegate.context import RequestContext, _current
+from tidegate.ended import Ended, EndedRequests
 from tidegate.exceptions import type_name
 from tidegate.ids import new_ids
 from tidegate.instrumentations import Instrumentations
 from tidegate.lifecycle import Lifecycle
-from tidegate.metrics import METHODS, OTHER_METHOD, HttpMetrics, Series
+from tidegate.metrics import METHODS, OTHER_METHOD
 from tidegate.routes import RouteTemplates
 from tidegate.traceparent import Parent, read_traceparent
 
@@ -36,37 +39,22 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 NO_CLOSE_CODE: Final = 1006
 """What RFC 6455 calls the code of a connection that ended without one."""
 
+_AHEAD: Final = 32
+"""Exchanges that are made in a row, before their requests come."""
+
 _new: Final = object.__new__
-_NOBODY: Final = ("", "", "", False)
 _OURS: Final = frozenset({b"x-request-id", b"traceresponse"})
 _OURS_DRAINING: Final = _OURS | {b"connection"}
 
 
-class Kind:
-    """What all requests of one method, status and route share."""
-
-    __slots__ = ("access", "series")
-
-    def __init__(self, series: Series | None, access: str) -> None:
-        self.series = series
-        self.access = access
-
-
-class Exchange(RequestContext):
+class Exchange(Ended):
     """A request and what is known of its answer so far.
 
-    Made without its constructor: for each request, a call more costs as much as a metric.
+    Made without its constructor, and many in a row: between two requests each call costs as much
+    as a metric.
     """
 
-    __slots__ = (
-        "answered",
-        "forward",
-        "hook",
-        "response_headers",
-        "response_size",
-        "started",
-        "status",
-    )
+    __slots__ = ("answered", "forward", "hook", "response_headers", "started", "status", "told")
 
     hook: Hook
     forward: Send
@@ -74,15 +62,16 @@ class Exchange(RequestContext):
     answered: float
     status: int
     response_headers: Sequence[tuple[bytes, bytes]]
-    response_size: int
+    told: tuple[tuple[bytes, bytes], ...]
+    """The headers by which the answer tells the request's ids."""
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return what an answer tells of the request's ids."""
+    def tell(self) -> None:
+        """Put the ids as they are now into the headers of the answer."""
         traceresponse = f"00-{self.trace_id}-{self.span_id}-0{self.sampled:d}"
-        return [
+        self.told = (
             (b"x-request-id", self.request_id.encode()),
             (b"traceresponse", traceresponse.encode()),
-        ]
+        )
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass the answer on, with the request's ids in its head."""
@@ -91,10 +80,11 @@ class Exchange(RequestContext):
         hook = self.hook
         if hook.adopt:  # here the other instrumentation's span is current
             hook.adopt(self)
+            self.tell()
         self.answered = perf_counter()
         self.status = message["status"]
         self.response_headers = headers = message.get("headers", ())
-        told = self.headers()
+        told = [*self.told]
         # Asked now: a request that began before SIGTERM closes its connection as well.
         replaced = _OURS
         if hook.lifecycle.draining:
@@ -102,11 +92,16 @@ class Exchange(RequestContext):
             replaced = _OURS_DRAINING
         for header in headers:
             name = header[0]
-            if name == b"content-length" and header[1].isdigit():
-                self.response_size = int(header[1])
             if name not in replaced:
                 told.append(header)
+                if name == b"content-length" and header[1].isdigit():
+                    self.sent = int(header[1])
         return self.forward({**message, "headers": told})
+
+
+async def _over(message: Message) -> None:
+    """Stand where the connection was: a request that has ended must not hold it."""
+    raise RuntimeError(f"{message['type']} was sent after the application had returned")
 
 
 class Hook:
@@ -118,7 +113,7 @@ class Hook:
         *,
         routes: RouteTemplates,
         lifecycle: Lifecycle,
-        metrics: HttpMetrics | None = None,
+        ended: EndedRequests | None = None,
         instrumentations: Instrumentations | None = None,
         access_log: AccessLog | None = None,
         tracing: Tracing | None = None,
@@ -133,16 +128,18 @@ class Hook:
         self._read_parent = read_parent
         self._routes = routes
         self.lifecycle = lifecycle
-        self._metrics = metrics
+        self._ended = ended
         self._instrumentations = instrumentations
         self._access_log = access_log
         self._tracing = tracing
         self.adopt = adopt
         self._sentry = sentry
         self._log_errors = log_errors
-        self._kinds: dict[tuple[str, int, str], Kind] = {}
         self.in_flight = 0
         """Requests that have begun and not ended."""
+        self._prepared: list[Exchange] = []
+        forget = WeakMethod(self._forget)
+        os.register_at_fork(after_in_child=lambda: (again := forget()) and again())
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle a request, a connection or the lifespan."""
@@ -162,18 +159,42 @@ class Hook:
 
         await self._app(scope, receive, send_noting)
 
+    def _forget(self) -> None:
+        """In a fork: no two processes give the same ids, or tell of the same request."""
+        self._prepared.clear()
+        if self._ended:
+            self._ended.forget()
+
+    def _prepare(self) -> Exchange:
+        """Make the next exchanges; return one."""
+        decide = self._tracing.sampling.decide if self._tracing else None
+        ids = new_ids(_AHEAD)
+        for start in range(0, 48 * _AHEAD, 48):
+            exchange = _new(Exchange)
+            exchange.hook = self
+            exchange.trace_id = exchange.request_id = ids[start : start + 32]
+            exchange.span_id = ids[start + 32 : start + 48]
+            exchange.sampled = (
+                decide(int(ids[start + 16 : start + 32], 16), None) if decide else False
+            )
+            exchange.tell()
+            exchange.user_id = None
+            exchange.error_type = ""
+            exchange.status = 500  # until it is answered; it may never be
+            exchange.response_headers = ()
+            exchange.received = exchange.sent = 0
+            self._prepared.append(exchange)
+        return self._prepared.pop()
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         tracing = self._tracing
-        exchange = _new(Exchange)
+        exchange = self._prepared.pop() if self._prepared else self._prepare()
         exchange.started = exchange.answered = perf_counter()
-        exchange.hook = self
         exchange.forward = send
-        exchange.status = 500  # until it is answered; it may never be
-        exchange.response_headers = ()
-        exchange.response_size = 0
-        exchange.user_id = None
-        parent_id = self._identify(exchange, headers)
+        parent_id = None
+        if self._read_parent or b"traceparent" in headers or b"x-request-id" in headers:
+            parent_id = self._identify(exchange, headers)
         token = _current.set(exchange)
         self.in_flight += 1
         entered: Entered | None = None
@@ -188,41 +209,37 @@ class Hook:
             error = raised
             raise
         finally:
-            duration = perf_counter() - exchange.started
+            exchange.ended = perf_counter()
+            exchange.duration = exchange.ended - exchange.started
+            exchange.forward = _over
             self.in_flight -= 1
             status = exchange.status
             route = self._routes.of(scope, status)
-            method = scope["method"]
-            if method not in METHODS:
-                method = OTHER_METHOD
-            kind = self._kinds.get((method, status, route)) or self._learn(method, status, route)
-            if kind.series:
-                size = headers.get(b"content-length")
-                kind.series.record(
-                    duration,
-                    int(size) if size and size.isdigit() else 0,
-                    # An error page is not the application's answer.
-                    0 if error and status == 500 else exchange.response_size,
-                    exchange.trace_id if exchange.sampled else None,
-                )
             if error is not None:
-                self._report(error, exchange, f"{method} {route}")
-            if self._access_log:
-                self._access_log.write(
-                    kind.access, exchange, duration, type_name(error) if error else ""
-                )
+                exchange.error_type = type_name(error)
+                if status == 500:  # an error page is not the application's answer
+                    exchange.sent = 0
+                self._report(error, exchange, scope["method"], route)
+            if ended := self._ended:
+                size = headers.get(b"content-length")
+                if size and size.isdigit():
+                    exchange.received = int(size)
+                exchange.kind = ended.kind(scope["method"], status, route)
+                ended.add(exchange)
             if tracing and entered:
                 tracing.leave(entered, scope, headers, route, status, error)
             _current.reset(token)
             error = None  # whose traceback holds this frame
             if self._instrumentations:  # last: they are the application's, and may be cancelled
-                await self._instrumentations.call(scope, exchange, method, route, duration)
+                await self._instrumentations.call(
+                    scope, exchange, scope["method"], route, exchange.duration
+                )
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection: one span and one line for all of it."""
         headers = dict(scope["headers"])
         tracing = self._tracing
-        exchange = Exchange(*_NOBODY)
+        exchange = self._prepared.pop() if self._prepared else self._prepare()
         exchange.started = perf_counter()
         exchange.status = 0  # of the answer that refuses it; there is none to one that is accepted
         code = NO_CLOSE_CODE
@@ -242,8 +259,9 @@ class Hook:
             if kind in {"websocket.accept", "websocket.http.response.start"}:
                 if self.adopt:
                     self.adopt(exchange)
+                    exchange.tell()
                 told = [each for each in message.get("headers", ()) if each[0] not in _OURS]
-                message = {**message, "headers": [*told, *exchange.headers()]}
+                message = {**message, "headers": [*told, *exchange.told]}
                 accepted = kind == "websocket.accept"
                 exchange.status = message.get("status", 0)
             elif kind == "websocket.close":
@@ -269,7 +287,7 @@ class Hook:
         finally:
             route = self._routes.of(scope, exchange.status)
             if error is not None:
-                self._report(error, exchange, f"WS {route}")
+                self._report(error, exchange, "WS", route)
             if log := self._access_log:
                 log.write(
                     log.describe("GET", exchange.status, route)
@@ -285,40 +303,31 @@ class Hook:
             error = None
 
     def _identify(self, exchange: Exchange, headers: Headers) -> str | None:
-        """Give the request its ids; return the caller's span, if there is one."""
-        random = new_ids()
-        exchange.span_id = random[32:]
-        exchange.trace_id = exchange.request_id = random[:32]
-        parent_id = caller_sampled = None
+        """Give the request the ids that its caller wants; return the caller's span, if any."""
+        parent_id = None
         if self._read_parent:
             parent = self._read_parent(headers)
         else:
             traceparent = headers.get(b"traceparent")
             parent = read_traceparent(traceparent) if traceparent else None
         if parent:
-            exchange.trace_id, parent_id, caller_sampled = parent
-        if self._tracing:
-            exchange.sampled = self._tracing.sampling.decide(
-                int(exchange.trace_id[16:], 16), caller_sampled
-            )
-        else:
-            exchange.sampled = caller_sampled is True
+            exchange.trace_id, parent_id, exchange.sampled = parent
+            if self._tracing:
+                exchange.sampled = self._tracing.sampling.decide(
+                    int(exchange.trace_id[16:], 16), exchange.sampled
+                )
         wanted = headers.get(b"x-request-id")
         if wanted and _SANE_REQUEST_ID.fullmatch(wanted):
             exchange.request_id = wanted.decode("ascii")
+        exchange.tell()
         return parent_id
 
-    def _learn(self, method: str, status: int, route: str) -> Kind:
-        series = (
-            self._metrics.series(method, f"{status // 100}xx", route) if self._metrics else None
-        )
-        access = self._access_log.describe(method, status, route) if self._access_log else ""
-        kind = self._kinds[method, status, route] = Kind(series, access)
-        return kind
-
-    def _report(self, error: BaseException, request: RequestContext, transaction: str) -> None:
+    def _report(
+        self, error: BaseException, request: RequestContext, method: str, route: str
+    ) -> None:
         if not isinstance(error, Exception):
             return
+        transaction = f"{method if method in METHODS or method == 'WS' else OTHER_METHOD} {route}"
         if self._log_errors:
             logger.error("Unhandled exception in %s", transaction, exc_info=error)
         if self._sentry:

@@ -14,6 +14,6 @@ _bits: Final = _random.getrandbits
 os.register_at_fork(after_in_child=_random.seed)
 
 
-def new_ids() -> str:
-    """Return 48 hexadecimal digits: 32 for a trace or a request, then 16 for a span."""
-    return _bits(192).to_bytes(24, "big").hex()
+def new_ids(count: int = 1) -> str:
+    """Return 48 hexadecimal digits for each: 32 of a trace or a request, then 16 of a span."""
+    return _bits(192 * count).to_bytes(24 * count, "big").hex()

@@ -11,8 +11,9 @@ import os
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
+from weakref import WeakMethod
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Summary
 from prometheus_client.core import (
@@ -115,7 +116,7 @@ _made: Final[dict[CollectorRegistry, HttpMetrics]] = {}
 
 
 class SummedSeries:
-    """Plain numbers, added to on the event loop and summed up by a scrape."""
+    """Plain numbers, added to by whoever settles ended requests and summed up by a scrape."""
 
     __slots__ = ("buckets", "exemplars", "received", "seconds", "sent")
 
@@ -144,6 +145,8 @@ class SummedHttpMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rows: dict[tuple[str, str, str], SummedSeries] = {}
+        self.sources: list[WeakMethod[Callable[[], None]]] = []
+        """Called before the rows are summed: whoever holds requests back counts them now."""
         registry.register(self)
 
     def series(self, method: str, status: str, handler: str) -> Series:
@@ -152,6 +155,9 @@ class SummedHttpMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Sum the rows up to the families."""
+        for each in self.sources:
+            if settle := each():
+                settle()
         rows = list(self._rows.items())
         requests = CounterMetricFamily(*_REQUESTS[:2], labels=_REQUESTS[2])
         received: dict[str, list[int]] = defaultdict(lambda: [0, 0])

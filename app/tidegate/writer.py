@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import logging
 import os
 import select
 import threading
@@ -12,10 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
+from weakref import WeakMethod
+
+logger = logging.getLogger("tidegate")
 
 _LIMIT: Final = 8 * 1024 * 1024  # bytes that wait for a slow reader
 _BATCH: Final = 64 * 1024  # bytes in one write
-_RENDERED: Final = 512  # bytes that count for a line which is not yet made
 _LATENESS: Final = 0.05  # seconds in which a batch gathers
 _TELL_EVERY: Final = 60.0  # seconds
 
@@ -44,6 +47,8 @@ class Writer:
         self._describe_loss = describe_loss
         self._limit = limit
         self._clock = clock
+        self.sources: list[WeakMethod[Callable[[], None]]] = []
+        """Called by the thread before it writes: whoever holds lines back hands them over now."""
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
         atexit.register(self.flush)
@@ -52,7 +57,7 @@ class Writer:
         # In a fork as well: what the parent has queued is the parent's to write.
         self.dropped = 0
         """Lines that nobody will read, since this process began."""
-        self._lines: deque[bytes | Callable[[], bytes]] = deque()
+        self._lines: deque[tuple[bytes, int]] = deque()
         self._size = 0
         self._flushes: deque[threading.Event] = deque()
         self._awake = False
@@ -63,23 +68,20 @@ class Writer:
         self._told = 0
         self._told_at = float("-inf")
 
-    def write(self, line: bytes) -> None:
-        """Queue one line, its newline included; it is written within about 100 ms."""
-        self._queue(line, len(line))
-
-    def write_later(self, render: Callable[[], bytes]) -> None:
-        """Queue what makes one line; it is called by the thread that writes."""
-        self._queue(render, _RENDERED)
-
-    def _queue(self, line: bytes | Callable[[], bytes], size: int) -> None:
+    def write(self, data: bytes, lines: int = 1) -> None:
+        """Queue so many whole lines, newlines included; written within about 100 ms."""
         # Not exact between threads, and need not be: it starts anew whenever the queue is empty.
         if self._size > self._limit:
-            self.dropped += 1
+            self.dropped += lines
             return
-        self._size += size
-        self._lines.append(line)
+        self._size += len(data)
+        self._lines.append((data, lines))
+        self.rouse()
+
+    def rouse(self) -> None:
+        """Let the thread write soon: there are lines, here or at a source."""
         if not self._awake:
-            self._rouse()
+            self._wake_up()
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Write what is queued; return whether all of it was within ``timeout`` seconds."""
@@ -88,10 +90,10 @@ class Writer:
         done = threading.Event()
         self._flushes.append(done)
         self._hurry.set()
-        self._rouse()
+        self._wake_up()
         return done.wait(timeout)
 
-    def _rouse(self) -> None:
+    def _wake_up(self) -> None:
         self._awake = True
         if self._thread is None:
             with self._starting:
@@ -117,33 +119,31 @@ class Writer:
         self._hurry.clear()
         self._awake = False
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
-        for lines in self._take():
-            self._write(lines)
+        for each in self.sources:
+            if hand_over := each():
+                try:
+                    hand_over()
+                except Exception:  # without this thread, all other lines would be lost
+                    logger.exception("Log lines could not be handed over, and are lost")
+        for data, lines in self._take():
+            self._write(data, lines)
         self._tell()
         for done in flushes:
             done.set()
 
-    def _take(self) -> Iterator[list[bytes]]:
+    def _take(self) -> Iterator[tuple[bytes, int]]:
         waiting = len(self._lines)
         while waiting:
             batch: list[bytes] = []
-            size = queued = 0
+            size = lines = 0
             while waiting and size < _BATCH:
-                line = self._lines.popleft()
+                data, count = self._lines.popleft()
                 waiting -= 1
-                if isinstance(line, bytes):
-                    queued += len(line)
-                else:
-                    queued += _RENDERED
-                    try:
-                        line = line()
-                    except Exception:  # one line is lost; without this thread, all would be
-                        self.dropped += 1
-                        continue
-                size += len(line)
-                batch.append(line)
-            self._size = max(0, self._size - queued) if self._lines else 0
-            yield batch
+                size += len(data)
+                lines += count
+                batch.append(data)
+            self._size = max(0, self._size - size) if self._lines else 0
+            yield b"".join(batch), lines
 
     def _tell(self) -> None:
         lost = self.dropped - self._told
@@ -151,16 +151,16 @@ class Writer:
         if lost and now - self._told_at >= _TELL_EVERY:
             self._told += lost
             self._told_at = now
-            self._write([self._describe_loss(lost)])
+            self._write(self._describe_loss(lost), 1)
 
-    def _write(self, lines: list[bytes]) -> None:
-        data = memoryview(b"".join(lines))
+    def _write(self, lines: bytes, count: int) -> None:
+        data = memoryview(lines)
         try:
             with _alone(self._fd):
                 while data:
                     data = data[self._write_some(data) :]
         except OSError:  # nobody reads any more (EPIPE), or the descriptor is closed
-            self.dropped += len(lines)
+            self.dropped += count
 
     def _write_some(self, data: memoryview) -> int:
         try:

@@ -387,12 +387,12 @@ def test_what_dictconfig_disabled_is_enabled_again(install: Install) -> None:
 
 def test_the_access_line_has_its_level_and_is_left_out_below_the_one_that_is_set() -> None:
     def write(level: str, status: int, error: str) -> list[str]:
-        rendered: list[Callable[[], bytes]] = []
-        access = JsonAccessLog(rendered.append, level)  # type: ignore[arg-type]
+        written: list[bytes] = []
+        access = JsonAccessLog(lambda line, _: written.append(line), level)  # type: ignore[arg-type]
         request = RequestContext(*REQUEST)
         access.write(access.describe("GET", status, "/"), request, 0.1, error)
         access.write(access.describe_websocket(1006, "/"), request, 0.1, error)
-        return [json.loads(render())["level"] for render in rendered]
+        return [json.loads(line)["level"] for line in written]
 
     assert write("info", 200, "") == ["info", "info"]
     assert write("info", 500, "") == ["error", "info"]

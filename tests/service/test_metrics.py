@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
+from tidegate.ended import EndedRequests
 from tidegate.hook import Hook
 from tidegate.instrumentations import Instrumentations
 from tidegate.lifecycle import Lifecycle
@@ -137,7 +138,7 @@ def by_the_hook(
         build(),
         routes=RouteTemplates(app),
         lifecycle=Lifecycle(),
-        metrics=metrics,
+        ended=EndedRequests(metrics),
         instrumentations=instrumentations,
     )
     return Measured(app, registry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import select
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from weakref import WeakMethod
 
 import pytest
 
@@ -202,16 +204,39 @@ def test_each_forked_worker_writes_its_own_lines_whole_and_before_it_ends() -> N
     assert sorted(lines) == [b"A" * 999] * 300 + [b"B" * 999] * 300 + [b"parent"]
 
 
-def test_a_line_that_cannot_be_made_is_counted_and_costs_no_other(pipe: Pipe) -> None:
+def test_whoever_holds_lines_back_is_asked_for_them_before_each_write(pipe: Pipe) -> None:
     writer = Writer(pipe.writer, lost)
-
-    def fail() -> bytes:
-        raise TypeError("no text")
-
-    writer.write_later(fail)
+    source = Source(writer)
+    writer.sources.append(WeakMethod(source.hand_over))
+    writer.rouse()
+    assert pipe.read() == b"held 1\n", "within 100 ms, and nobody has flushed"
+    assert writer.flush(10)
+    assert pipe.read() == b"held 2\n"
+    del source
+    gc.collect()
     writer.write(b"one\n")
     assert writer.flush(10)
-    assert pipe.read() == b"one\nlost 1\n"
-    writer.write_later(lambda: b"two\n")
+    assert pipe.read() == b"one\n"
+
+
+def test_a_source_that_fails_stops_no_line(pipe: Pipe, caplog: pytest.LogCaptureFixture) -> None:
+    writer = Writer(pipe.writer, lost)
+    source = Source(writer, fails=True)
+    writer.sources.append(WeakMethod(source.hand_over))
+    writer.write(b"one\n")
     assert writer.flush(10)
-    assert pipe.read() == b"two\n"
+    assert pipe.read() == b"one\n"
+    assert "could not be handed over" in caplog.text
+
+
+class Source:
+    def __init__(self, writer: Writer, *, fails: bool = False) -> None:
+        self.writer = writer
+        self.fails = fails
+        self.asked = 0
+
+    def hand_over(self) -> None:
+        self.asked += 1
+        if self.fails:
+            raise TypeError("no text")
+        self.writer.write(b"held %d\n" % self.asked)
