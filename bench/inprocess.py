@@ -17,7 +17,7 @@ from statistics import median
 
 from bench.figures import Figures, added
 from bench.processes import Child, free_ports, row_environment
-from bench.rows import Row
+from bench.rows import BARE, Row
 from bench.setting import Setting
 
 ROUNDS = 12
@@ -82,6 +82,7 @@ def _figures(worker: Worker, workers: dict[str, Worker]) -> dict[str, float]:
     return {
         "µs": min(worker.wall[1:]),
         "added": cost["least"],
+        "per 50 µs": cost["least"] * 50 / min(workers[BARE].wall[1:]),
         "added, median": cost["median"],
         "CPU µs": median(worker.cpu_each()),
         "CPU added": cpu["median"],

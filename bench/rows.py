@@ -116,5 +116,5 @@ def chosen(names: Iterable[str]) -> tuple[Row, ...]:
         raise ValueError(f"no row is called {', '.join(unknown)}; there are {', '.join(known)}")
     if not wanted:
         return ROWS
-    wanted |= {known[name].reference for name in wanted}
+    wanted |= {BARE} | {known[name].reference for name in wanted}
     return tuple(row for row in ROWS if row.name in wanted)
