@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -122,10 +121,15 @@ def misspelt_variables(environ: Iterable[str]) -> list[str]:
     prefix = Settings.model_config["env_prefix"]
     known = [name.upper() for name in Settings.model_fields]
     others = [name.removeprefix(prefix) for name in sorted(environ) if name.startswith(prefix)]
+    strangers = [name for name in others if name not in known]
+    if not strangers:
+        return []
+    from difflib import get_close_matches  # milliseconds that hardly any process needs
+
     return [
         f"{prefix}{name} is no setting and changes nothing; is {prefix}{near[0]} meant?"
-        for name in others
-        if name not in known and (near := get_close_matches(name, known, n=1, cutoff=0.85))
+        for name in strangers
+        if (near := get_close_matches(name, known, n=1, cutoff=0.85))
     ]
 
 
