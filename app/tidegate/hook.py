@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -166,10 +166,15 @@ class Hook:
             self._ended.forget()
 
     def _prepare(self) -> Exchange:
-        """Make the next exchanges; return one."""
+        """Return a new exchange, and make some for the requests to come."""
+        *ahead, exchange = self._make(_AHEAD)
+        self._prepared.extend(ahead)
+        return exchange
+
+    def _make(self, count: int) -> Iterator[Exchange]:
         decide = self._tracing.sampling.decide if self._tracing else None
-        ids = new_ids(_AHEAD)
-        for start in range(0, 48 * _AHEAD, 48):
+        ids = new_ids(count)
+        for start in range(0, 48 * count, 48):
             exchange = _new(Exchange)
             exchange.hook = self
             exchange.trace_id = exchange.request_id = ids[start : start + 32]
@@ -183,13 +188,15 @@ class Hook:
             exchange.status = 500  # until it is answered; it may never be
             exchange.response_headers = ()
             exchange.received = exchange.sent = 0
-            self._prepared.append(exchange)
-        return self._prepared.pop()
+            yield exchange
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         tracing = self._tracing
-        exchange = self._prepared.pop() if self._prepared else self._prepare()
+        try:  # no check before: two threads may each run a loop of their own
+            exchange = self._prepared.pop()
+        except IndexError:
+            exchange = self._prepare()
         exchange.started = exchange.answered = perf_counter()
         exchange.forward = send
         parent_id = None
@@ -239,7 +246,7 @@ class Hook:
         """Handle a connection: one span and one line for all of it."""
         headers = dict(scope["headers"])
         tracing = self._tracing
-        exchange = self._prepared.pop() if self._prepared else self._prepare()
+        (exchange,) = self._make(1)
         exchange.started = perf_counter()
         exchange.status = 0  # of the answer that refuses it; there is none to one that is accepted
         code = NO_CLOSE_CODE
