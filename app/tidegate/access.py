@@ -96,7 +96,11 @@ class JsonAccessLog:
             request_id = json.dumps(request_id)[1:-1]
         more = ""
         if request.user_id is not None:
-            more = f',"user_id":{json.dumps(str(request.user_id))}'
+            try:
+                user_id = str(request.user_id)
+            except Exception:  # set without bind_user; others' lines are made in the same turn
+                user_id = "unprintable"
+            more = f',"user_id":{json.dumps(user_id)}'
         if error:
             more += f',"error.type":{json.dumps(error)}'
         return (

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import WeakMethod
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -14,10 +13,10 @@ from starlette.types import ASGIApp
 from tidegate import logs, sentry, traces
 from tidegate.access import AccessLog, ConsoleAccessLog, JsonAccessLog
 from tidegate.admin import Admin
-from tidegate.ended import EndedRequests
 from tidegate.health import Check, Checks
 from tidegate.hook import Hook
 from tidegate.instrumentations import Instrumentation, Instrumentations
+from tidegate.ledger import Ledger
 from tidegate.lifecycle import Lifecycle
 from tidegate.lifespan import surround
 from tidegate.metrics import http_metrics
@@ -120,7 +119,7 @@ class Tidegate:
                 stack,
                 routes=RouteTemplates(app),
                 lifecycle=self.lifecycle,
-                ended=self._ended_requests(access_log),
+                ledger=self._ledger(access_log),
                 instrumentations=self._instrumentations,
                 access_log=access_log,
                 tracing=tracing,
@@ -139,17 +138,13 @@ class Tidegate:
         if self._writer is None or not self.settings.access_log:
             return None
         if logs.effective_format(self.settings) == "json":
-            return JsonAccessLog(self._writer.write, self.settings.log_level)
+            return JsonAccessLog(self._writer.add, self.settings.log_level)
         return ConsoleAccessLog()
 
-    def _ended_requests(self, access_log: AccessLog | None) -> EndedRequests | None:
+    def _ledger(self, access_log: AccessLog | None) -> Ledger | None:
         if self._metrics is None and access_log is None:
             return None
-        if self._writer is None:
-            return EndedRequests(self._metrics)
-        ended = EndedRequests(self._metrics, access_log, self._writer.rouse)
-        self._writer.sources.append(WeakMethod(ended.settle))
-        return ended
+        return Ledger(self._metrics, access_log, self._writer)
 
     def _sources(self, engine: AsyncEngine | None) -> Sources:
         exporter, writer = self._traces.exporter, self._writer

@@ -20,10 +20,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from tidegate.access import AccessLog
 from tidegate.context import RequestContext, _current
-from tidegate.ended import Ended, EndedRequests
 from tidegate.exceptions import type_name
 from tidegate.ids import new_ids
 from tidegate.instrumentations import Instrumentations
+from tidegate.ledger import Entry, Ledger
 from tidegate.lifecycle import Lifecycle
 from tidegate.metrics import METHODS, OTHER_METHOD
 from tidegate.routes import RouteTemplates
@@ -47,7 +47,7 @@ _OURS: Final = frozenset({b"x-request-id", b"traceresponse"})
 _OURS_DRAINING: Final = _OURS | {b"connection"}
 
 
-class Exchange(Ended):
+class Exchange(Entry):
     """A request and what is known of its answer so far.
 
     Made without its constructor, and many in a row: between two requests each call costs as much
@@ -67,7 +67,7 @@ class Exchange(Ended):
 
     def tell(self) -> None:
         """Put the ids as they are now into the headers of the answer."""
-        traceresponse = f"00-{self.trace_id}-{self.span_id}-0{self.sampled:d}"
+        traceresponse = f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
         self.told = (
             (b"x-request-id", self.request_id.encode()),
             (b"traceresponse", traceresponse.encode()),
@@ -77,6 +77,8 @@ class Exchange(Ended):
         """Pass the answer on, with the request's ids in its head."""
         if message["type"] != "http.response.start":
             return self.forward(message)
+        if self.forward is _over:  # and what was told of the request stays so
+            return _over(message)
         hook = self.hook
         if hook.adopt:  # here the other instrumentation's span is current
             hook.adopt(self)
@@ -84,19 +86,19 @@ class Exchange(Ended):
         self.answered = perf_counter()
         self.status = message["status"]
         self.response_headers = headers = message.get("headers", ())
-        told = [*self.told]
+        sent = [*self.told]
         # Asked now: a request that began before SIGTERM closes its connection as well.
         replaced = _OURS
         if hook.lifecycle.draining:
-            told.append((b"connection", b"close"))
+            sent.append((b"connection", b"close"))
             replaced = _OURS_DRAINING
         for header in headers:
             name = header[0]
             if name not in replaced:
-                told.append(header)
+                sent.append(header)
                 if name == b"content-length" and header[1].isdigit():
                     self.sent = int(header[1])
-        return self.forward({**message, "headers": told})
+        return self.forward({**message, "headers": sent})
 
 
 async def _over(message: Message) -> None:
@@ -113,7 +115,7 @@ class Hook:
         *,
         routes: RouteTemplates,
         lifecycle: Lifecycle,
-        ended: EndedRequests | None = None,
+        ledger: Ledger | None = None,
         instrumentations: Instrumentations | None = None,
         access_log: AccessLog | None = None,
         tracing: Tracing | None = None,
@@ -128,7 +130,7 @@ class Hook:
         self._read_parent = read_parent
         self._routes = routes
         self.lifecycle = lifecycle
-        self._ended = ended
+        self._ledger = ledger
         self._instrumentations = instrumentations
         self._access_log = access_log
         self._tracing = tracing
@@ -162,8 +164,8 @@ class Hook:
     def _forget(self) -> None:
         """In a fork: no two processes give the same ids, or tell of the same request."""
         self._prepared.clear()
-        if self._ended:
-            self._ended.forget()
+        if self._ledger:
+            self._ledger.forget()
 
     def _prepare(self) -> Exchange:
         """Return a new exchange, and make some for the requests to come."""
@@ -172,16 +174,14 @@ class Hook:
         return exchange
 
     def _make(self, count: int) -> Iterator[Exchange]:
-        decide = self._tracing.sampling.decide if self._tracing else None
+        below = self._tracing.sampling.below if self._tracing else ""
         ids = new_ids(count)
         for start in range(0, 48 * count, 48):
             exchange = _new(Exchange)
             exchange.hook = self
             exchange.trace_id = exchange.request_id = ids[start : start + 32]
             exchange.span_id = ids[start + 32 : start + 48]
-            exchange.sampled = (
-                decide(int(ids[start + 16 : start + 32], 16), None) if decide else False
-            )
+            exchange.sampled = ids[start + 16 : start + 32] < below
             exchange.tell()
             exchange.user_id = None
             exchange.error_type = ""
@@ -227,14 +227,14 @@ class Hook:
                 if status == 500:  # an error page is not the application's answer
                     exchange.sent = 0
                 self._report(error, exchange, scope["method"], route)
-            if ended := self._ended:
+            if tracing and entered:
+                tracing.leave(entered, scope, headers, route, status, error)
+            if ledger := self._ledger:
                 size = headers.get(b"content-length")
                 if size and size.isdigit():
                     exchange.received = int(size)
-                exchange.kind = ended.kind(scope["method"], status, route)
-                ended.add(exchange)
-            if tracing and entered:
-                tracing.leave(entered, scope, headers, route, status, error)
+                exchange.kind = ledger.kind(scope["method"], status, route)
+                ledger.add(exchange)
             _current.reset(token)
             error = None  # whose traceback holds this frame
             if self._instrumentations:  # last: they are the application's, and may be cancelled

@@ -8,12 +8,10 @@ their metrics cannot do that: they write each family's own value (see :class:`Sh
 from __future__ import annotations
 
 import os
-import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
-from weakref import WeakMethod
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Summary
 from prometheus_client.core import (
@@ -74,7 +72,12 @@ class Series(Protocol):
     """What requests of one method, status and route add to."""
 
     def record(
-        self, duration: float, request_size: int, response_size: int, trace_id: str | None
+        self,
+        duration: float,
+        request_size: int,
+        response_size: int,
+        trace_id: str | None,
+        at: float,
     ) -> None:
         """Add one request.
 
@@ -82,6 +85,7 @@ class Series(Protocol):
             duration: seconds.
             request_size: bytes, as its ``Content-Length`` says; so ``response_size``.
             trace_id: of a sampled request, for the exemplar.
+            at: when it ended, in seconds since 1970.
         """
 
 
@@ -128,7 +132,12 @@ class SummedSeries:
         self.sent = 0
 
     def record(
-        self, duration: float, request_size: int, response_size: int, trace_id: str | None
+        self,
+        duration: float,
+        request_size: int,
+        response_size: int,
+        trace_id: str | None,
+        at: float,
     ) -> None:
         """Add one request."""
         bucket = bisect_left(HIGH_RESOLUTION, duration)
@@ -137,7 +146,7 @@ class SummedSeries:
         self.received += request_size
         self.sent += response_size
         if trace_id is not None:
-            self.exemplars[bucket] = (time.time(), duration, trace_id)
+            self.exemplars[bucket] = (at, duration, trace_id)
 
 
 class SummedHttpMetrics(Collector):
@@ -145,7 +154,7 @@ class SummedHttpMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rows: dict[tuple[str, str, str], SummedSeries] = {}
-        self.sources: list[WeakMethod[Callable[[], None]]] = []
+        self.sources: list[Callable[[], None]] = []
         """Called before the rows are summed: whoever holds requests back counts them now."""
         registry.register(self)
 
@@ -156,8 +165,7 @@ class SummedHttpMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Sum the rows up to the families."""
         for each in self.sources:
-            if settle := each():
-                settle()
+            each()
         rows = list(self._rows.items())
         requests = CounterMetricFamily(*_REQUESTS[:2], labels=_REQUESTS[2])
         received: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -224,7 +232,12 @@ class SharedSeries:
         self._low = metrics.low.labels(method, handler)
 
     def record(
-        self, duration: float, request_size: int, response_size: int, trace_id: str | None
+        self,
+        duration: float,
+        request_size: int,
+        response_size: int,
+        trace_id: str | None,
+        at: float,
     ) -> None:
         """Add one request; shared files have no room for exemplars."""
         self._requests.inc()

@@ -22,6 +22,11 @@ class Sampling:
     bound: int
     """A root trace is sampled when the lower 64 bits of its id are below."""
 
+    @property
+    def below(self) -> str:
+        """The bound for the last 16 hexadecimal digits of a root trace's id, compared as text."""
+        return "g" if self.bound > _MASK else f"{self.bound:016x}"
+
     def decide(self, trace_id: int, parent: bool | None) -> bool:
         """Tell whether to record; ``parent`` is the caller's decision, ``None`` without one."""
         if parent is not None and self.parent_based:

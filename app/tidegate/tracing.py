@@ -205,9 +205,19 @@ class DirectTracing:
     ) -> None:
         """End the span; its attributes are those of the stable HTTP conventions."""
         span, token = entered
+        if span is not None:
+            self._finish(span, scope, headers, route, status, error)
         _detach(token)
-        if span is None:
-            return
+
+    def _finish(
+        self,
+        span: DirectSpan,
+        scope: Scope,
+        headers: Headers,
+        route: str,
+        status: int,
+        error: BaseException | None,
+    ) -> None:
         error_type = ""
         if error is not None:
             span.record_exception(error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import fcntl
-import logging
 import os
 import select
 import threading
@@ -13,9 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
-from weakref import WeakMethod
-
-logger = logging.getLogger("tidegate")
 
 _LIMIT: Final = 8 * 1024 * 1024  # bytes that wait for a slow reader
 _BATCH: Final = 64 * 1024  # bytes in one write
@@ -47,8 +43,9 @@ class Writer:
         self._describe_loss = describe_loss
         self._limit = limit
         self._clock = clock
-        self.sources: list[WeakMethod[Callable[[], None]]] = []
-        """Called by the thread before it writes: whoever holds lines back hands them over now."""
+        self.sources: list[Callable[[], None]] = []
+        """Called before a line is queued and before lines are written: whoever holds some back
+        hands them over with :meth:`add`."""
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
         atexit.register(self.flush)
@@ -60,7 +57,8 @@ class Writer:
         self._lines: deque[tuple[bytes, int]] = deque()
         self._size = 0
         self._flushes: deque[threading.Event] = deque()
-        self._awake = False
+        self.awake = False
+        """Whether the thread will look for lines within 100 ms."""
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._starting = threading.Lock()
@@ -68,8 +66,13 @@ class Writer:
         self._told = 0
         self._told_at = float("-inf")
 
-    def write(self, data: bytes, lines: int = 1) -> None:
-        """Queue so many whole lines, newlines included; written within about 100 ms."""
+    def write(self, line: bytes) -> None:
+        """Queue one line, its newline included, behind all that came before it."""
+        self._hand_over()
+        self.add(line, 1)
+
+    def add(self, data: bytes, lines: int) -> None:
+        """Queue so many whole lines; written within about 100 ms."""
         # Not exact between threads, and need not be: it starts anew whenever the queue is empty.
         if self._size > self._limit:
             self.dropped += lines
@@ -80,7 +83,7 @@ class Writer:
 
     def rouse(self) -> None:
         """Let the thread write soon: there are lines, here or at a source."""
-        if not self._awake:
+        if not self.awake:
             self._wake_up()
 
     def flush(self, timeout: float = 1.0) -> bool:
@@ -94,18 +97,22 @@ class Writer:
         return done.wait(timeout)
 
     def _wake_up(self) -> None:
-        self._awake = True
-        if self._thread is None:
-            with self._starting:
-                if self._thread is None:
-                    thread = threading.Thread(target=self._run, name="tidegate-log", daemon=True)
-                    try:
-                        thread.start()
-                    except RuntimeError:  # the interpreter is ending: no thread, but no loop either
-                        self._turn()
-                        return
-                    self._thread = thread
+        self.awake = True
+        if self._thread is None and not self._start():
+            self._turn()
+            return
         self._wake.set()
+
+    def _start(self) -> bool:
+        with self._starting:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="tidegate-log", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is ending: no thread, but no loop either
+                    return False
+                self._thread = thread
+        return True
 
     def _run(self) -> None:
         while True:
@@ -117,19 +124,21 @@ class Writer:
         # Cleared before anything is taken: what comes from here on rouses the thread again.
         self._wake.clear()
         self._hurry.clear()
-        self._awake = False
+        self.awake = False
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
-        for each in self.sources:
-            if hand_over := each():
-                try:
-                    hand_over()
-                except Exception:  # without this thread, all other lines would be lost
-                    logger.exception("Log lines could not be handed over, and are lost")
+        self._hand_over()
         for data, lines in self._take():
             self._write(data, lines)
         self._tell()
         for done in flushes:
             done.set()
+
+    def _hand_over(self) -> None:
+        for each in self.sources:
+            try:
+                each()
+            except Exception:  # to be told as lost: whoever writes a line is not to blame
+                self.dropped += 1
 
     def _take(self) -> Iterator[tuple[bytes, int]]:
         waiting = len(self._lines)

@@ -19,9 +19,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-from tidegate.ended import EndedRequests
 from tidegate.hook import Hook
 from tidegate.instrumentations import Instrumentations
+from tidegate.ledger import Ledger
 from tidegate.lifecycle import Lifecycle
 from tidegate.metrics import HttpMetrics, SharedHttpMetrics, SummedHttpMetrics
 from tidegate.routes import RouteTemplates
@@ -138,7 +138,7 @@ def by_the_hook(
         build(),
         routes=RouteTemplates(app),
         lifecycle=Lifecycle(),
-        ended=EndedRequests(metrics),
+        ledger=Ledger(metrics),
         instrumentations=instrumentations,
     )
     return Measured(app, registry)

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
-from tidegate.ended import EndedRequests
 from tidegate.hook import Hook
+from tidegate.ledger import Ledger
 from tidegate.lifecycle import Lifecycle
 from tidegate.metrics import SummedHttpMetrics
 from tidegate.routes import RouteTemplates
@@ -46,7 +46,7 @@ def test_a_fork_makes_ids_of_its_own_and_leaves_what_waits_to_its_parent() -> No
         answer,
         routes=RouteTemplates(Starlette()),
         lifecycle=Lifecycle(),
-        ended=EndedRequests(SummedHttpMetrics(registry)),
+        ledger=Ledger(SummedHttpMetrics(registry)),
     )
     ask(hook)  # after which more are ready
     reading, writing = os.pipe()

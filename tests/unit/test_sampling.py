@@ -37,6 +37,7 @@ def test_a_trace_is_sampled_when_the_sdk_would_sample_it(
         theirs = ParentBased(theirs)
     ours = read_sampling(f"{'parentbased_' * parent_based}traceidratio", repr(ratio))
     assert ours.decide(trace_id, parent) is decided_by(theirs, trace_id, parent)
+    assert (f"{trace_id:032x}"[16:] < ours.below) is ours.decide(trace_id, None)
 
 
 @given(trace_ids, parents)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from time import perf_counter
 from typing import Final
-from weakref import WeakMethod
 
 from tidegate.access import AccessLog, JsonAccessLog
 from tidegate.context import RequestContext
 from tidegate.metrics import METHODS, OTHER_METHOD, HttpMetrics, Series, SummedHttpMetrics
+from tidegate.writer import Writer
 
-_MOST: Final = 64  # a tenth of a millisecond's work
+_MOST: Final = 64  # about 0.15 ms of work
 
 
 class Kind:
@@ -31,7 +30,7 @@ class Kind:
         self.access = access
 
 
-class Ended(RequestContext):
+class Entry(RequestContext):
     """A request that has ended, as far as metrics and access lines speak of it."""
 
     __slots__ = ("duration", "ended", "error_type", "kind", "received", "sent")
@@ -49,42 +48,44 @@ class Ended(RequestContext):
     """Of the exception that nobody handled; empty without one."""
 
 
-class EndedRequests:
-    """Holds ended requests for about 100 ms, until there are enough, or until somebody asks.
+class Ledger:
+    """Holds ended requests until there are enough, or somebody asks: within 100 ms, for lines.
 
     What cannot wait is told at once: values that workers share must outlive a killed one, and
     lines for people are logged while their request is the current one.
 
     Args:
-        metrics: whose series count them.
+        metrics: whose series count them; settled by whoever scrapes them.
         access_log: writes their lines.
-        rouse: sees to it that :meth:`settle` is called soon. Needed for lines alone: metrics are
-            settled by whoever scrapes them.
+        writer: of the lines; settles within 100 ms, and before any line that comes later.
     """
 
     def __init__(
         self,
         metrics: HttpMetrics | None = None,
         access_log: AccessLog | None = None,
-        rouse: Callable[[], None] | None = None,
+        writer: Writer | None = None,
     ) -> None:
         self._metrics = metrics
         self._access_log = access_log
         self._lines_later = access_log if isinstance(access_log, JsonAccessLog) else None
-        self._rouse = rouse if self._lines_later else None
         self._lines_now = None if self._lines_later else access_log
         self._count_later = isinstance(metrics, SummedHttpMetrics)
         self._now = self._lines_now is not None or not (metrics is None or self._count_later)
         self._later = self._lines_later is not None or self._count_later
         self._kinds: dict[tuple[str, int, str], Kind] = {}
         self.forget()
+        # For good: what waits is to be told of though its application is gone.
         if isinstance(metrics, SummedHttpMetrics):
-            metrics.sources.append(WeakMethod(self.settle))
+            metrics.sources.append(self.settle)
+        self._writer = writer if self._lines_later else None
+        if self._writer:
+            self._writer.sources.append(self.settle)
 
     def forget(self) -> None:
         """Begin anew, in a fork: what the parent holds is the parent's to tell."""
-        self._waiting: deque[Ended] = deque()
-        self._settling = threading.Lock()
+        self._waiting: deque[Entry] = deque()
+        self._settling = threading.RLock()  # a signal handler may scrape in the midst of it
 
     def kind(self, method: str, status: int, route: str) -> Kind:
         """Return what the request shares with others of its kind."""
@@ -103,7 +104,7 @@ class EndedRequests:
             log.describe(method, status, route) if log else "",
         )
 
-    def add(self, request: Ended) -> None:
+    def add(self, request: Entry) -> None:
         """Take one."""
         if self._now:
             self._tell(request)
@@ -111,12 +112,12 @@ class EndedRequests:
             self._waiting.append(request)
             if len(self._waiting) >= _MOST:
                 self.settle()
-            elif self._rouse:
-                self._rouse()
+            elif self._writer and not self._writer.awake:
+                self._writer.rouse()
 
-    def _tell(self, request: Ended) -> None:
+    def _tell(self, request: Entry) -> None:
         if not self._count_later:
-            _record(request)
+            _record(request, time.time())
         if self._lines_now:
             self._lines_now.write(
                 request.kind.access, request, request.duration, request.error_type
@@ -129,19 +130,23 @@ class EndedRequests:
             count, log = self._count_later, self._lines_later
             lines: list[str] = []
             for _ in range(len(self._waiting)):
-                request = self._waiting.popleft()
+                try:
+                    request = self._waiting.popleft()
+                except IndexError:  # a signal handler was quicker
+                    break
+                at = since_1970 + request.ended
+                kind = request.kind
                 if count:
-                    _record(request)
+                    _record(request, at)
                 if log:
-                    at, shared = since_1970 + request.ended, request.kind.access
                     lines.append(
-                        log.line(at, shared, request, request.duration, request.error_type)
+                        log.line(at, kind.access, request, request.duration, request.error_type)
                     )
             if log:
                 log.write_all(lines)
 
 
-def _record(request: Ended) -> None:
+def _record(request: Entry, at: float) -> None:
     if series := request.kind.series:
         trace_id = request.trace_id if request.sampled else None
-        series.record(request.duration, request.received, request.sent, trace_id)
+        series.record(request.duration, request.received, request.sent, trace_id, at)
