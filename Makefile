@@ -21,7 +21,8 @@ run: $(VENV)/ready ## the service alone, on an embedded PostgreSQL or DATABASE_U
 	@$(RUN) -m tests.run
 
 test: $(VENV)/ready lint ## all fast tests: real PostgreSQL, real API server, no node
-	@$(RUN) -m tests.cluster build etcd kube-apiserver kubectl helm otelcol promtool
+	@$(RUN) -m tests.cluster build etcd kube-apiserver kubectl helm otelcol promtool \
+		pgbouncer postgresql-debian
 	@$(RUN) -m pytest -n 2 --dist loadfile -m 'not e2e'
 
 e2e: $(VENV)/ready ## a release on a real node of its own, asserted; KUBECONFIG=… for yours
@@ -48,7 +49,7 @@ lock: $(VENV)/ready ## compile requirements/*.lock anew; UPGRADE=--upgrade takes
 		-o requirements/service.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml requirements/dev.in --all-extras \
 		-o requirements/dev.lock
-	$(UV_COMPILE) $(UPGRADE) pyproject.toml requirements/bench.in --extra sentry --extra traces \
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml requirements/bench.in --extra migrate --extra sentry --extra traces \
 		-c requirements/service.lock -o requirements/bench.lock
 
 clean: ## remove the virtual environment and the data of `make run`

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
 
+from tests.debian_postgres import debian_postgres as run_debian_postgres
+from tests.pgbouncer import Pgbouncer, PoolMode
+from tests.pgbouncer import pgbouncer as run_pgbouncer
+from tests.ports import free_ports
 from tests.postgres import create_database, drop_database, embedded_postgres
 from tidegate import logs
 from tidegate.quiet import EXPORT
@@ -37,6 +42,29 @@ def database_url(postgres: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     yield create_database(postgres, name)
     drop_database(postgres, name)
+
+
+@pytest.fixture(scope="session")
+def debian_postgres() -> Iterator[str]:
+    """Debian's own server, one for each test process; its URL."""
+    with TemporaryDirectory(prefix="tidegate-debian-") as directory:
+        with run_debian_postgres(Path(directory)) as url:
+            yield url
+
+
+@pytest.fixture
+def pgbouncer(database_url: str, tmp_path: Path) -> Iterator[Pgbouncer]:
+    """Start a PgBouncer before the test's database; return the URL through it."""
+    with ExitStack() as stack:
+
+        def start(pool_mode: PoolMode) -> str:
+            directory = tmp_path / f"pgbouncer-{pool_mode}"
+            directory.mkdir()
+            return stack.enter_context(
+                run_pgbouncer(database_url, directory, free_ports()[0], pool_mode=pool_mode)
+            )
+
+        yield start
 
 
 @pytest.fixture(scope="session")

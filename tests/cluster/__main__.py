@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import toolchain
+from . import debian, toolchain
 from .errors import ClusterError
 from .interface import choose
 from .processes import end_as_by_ctrl_c
@@ -44,7 +44,11 @@ def main(arguments: list[str]) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     progress = Progress()
     if chosen.command == "build":
-        toolchain.ensure(chosen.programs, progress)
+        toolchain.ensure(
+            [name for name in chosen.programs if name not in debian.PROGRAMS], progress
+        )
+        for name in debian.PROGRAMS.keys() & set(chosen.programs):
+            debian.unpacked(name, progress)
         return 0
     cluster = choose(chosen.name, progress=progress)
     if chosen.command == "up":

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import random
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from orders.core.settings import OrdersSettings
-from orders.main import create_app
 from tests.migrate.conftest import clean_environment
+from tests.ports import free_ports as free_ports
 from tests.sinks.fixtures import black_hole as black_hole
 from tests.sinks.fixtures import collector as collector
 from tests.sinks.fixtures import otlp_sink as otlp_sink
@@ -123,35 +117,3 @@ def serve(manifest: Path) -> Iterator[Serve]:
         if service.process.poll() is None:
             service.process.kill()
         service.process.communicate()
-
-
-@pytest.fixture
-async def client(
-    migrated_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[httpx.AsyncClient]:
-    """The API in process, on a database of the test's own."""
-    monkeypatch.setenv("TIDEGATE_LOG_FORMAT", "off")  # the process's log is pytest's
-    # A slow machine must not look like a database that is away.
-    settings = OrdersSettings(DATABASE_URL=migrated_url, database_pool_timeout=60)
-    app = create_app(settings)
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://orders") as client:
-        yield client
-    await app.state.sessions.kw["bind"].dispose()
-
-
-def free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on, and that nobody else of this run will take.
-
-    Below those that the kernel gives to clients, and for each pytest process its own.
-    """
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    found: list[int] = []
-    while len(found) < 2:
-        port = 20_000 + 1_000 * (process % 10) + next(_ports) % 1_000
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found.append(port)
-    return found[0], found[1]
-
-
-_ports = itertools.count(random.randrange(1_000))
