@@ -26,7 +26,10 @@ _LIBPQ_ONLY: Final = {
     "tcp_user_timeout",
 }
 
-__all__ = ["asyncpg_url", "read_applied"]
+_HEADS: Final = "SELECT version_num FROM {}"
+_HISTORY: Final = "SELECT revision, phase, down FROM {}"
+
+__all__ = ["asyncpg_url", "qualified", "read_applied"]
 
 
 def asyncpg_url(url: str) -> URL:
@@ -51,19 +54,28 @@ def asyncpg_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
-async def read_applied(connection: AsyncConnection) -> Applied:
-    """Read A: Alembic's heads and the history's rows; absent tables hold nothing."""
+async def read_applied(connection: AsyncConnection, version_table: str = "") -> Applied:
+    """Read A: Alembic's heads and the history's rows; absent tables hold nothing.
+
+    ``version_table`` is the manifest's: ``table`` or ``schema.table``, "" for Alembic's default.
+    """
     heads: Sequence[str] = ()
     rows: Sequence[Any] = ()
-    if await _exists(connection, "alembic_version"):
-        names = await connection.execute(text("SELECT version_num FROM alembic_version"))
+    schema, _, table = version_table.rpartition(".")
+    versions = qualified(schema, table or "alembic_version")
+    history = qualified(schema, HISTORY_TABLE)
+    if await _exists(connection, versions):
+        names = await connection.exec_driver_sql(_HEADS.format(versions))
         heads = names.scalars().all()
-    if await _exists(connection, HISTORY_TABLE):
-        found = await connection.execute(
-            text("SELECT revision, phase, down FROM tidegate_schema_history")
-        )
+    if await _exists(connection, history):
+        found = await connection.exec_driver_sql(_HISTORY.format(history))
         rows = found.all()
     return Applied.of(heads, rows)
+
+
+def qualified(schema: str, table: str) -> str:
+    """Return the name as SQL writes it; without a schema the search_path finds it."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in (schema, table) if name)
 
 
 async def _exists(connection: AsyncConnection, table: str) -> bool:

@@ -17,7 +17,9 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 __all__ = [
+    "GONE_AFTER",
     "HISTORY_TABLE",
+    "INSTANCES_TABLE",
     "Applied",
     "AppliedRevision",
     "Difference",
@@ -35,6 +37,12 @@ __all__ = [
 
 HISTORY_TABLE: Final = "tidegate_schema_history"
 """Where the runner keeps one row for each applied revision: its id, phase, what it builds on."""
+
+INSTANCES_TABLE: Final = "tidegate_instances"
+"""Where each service process keeps one row: which revisions its image ships, when it was seen."""
+
+GONE_AFTER: Final = 60.0
+"""Seconds without a heartbeat after which a process counts as gone."""
 
 
 class Phase(StrEnum):
@@ -78,9 +86,14 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """K: the revisions an image ships."""
+    """K: the revisions an image ships.
+
+    ``version_table`` is where its env.py keeps versions, ``table`` or ``schema.table``; "" is
+    Alembic's own name. The history lies beside it, in the same schema.
+    """
 
     revisions: Mapping[str, Revision] = field(default_factory=dict)
+    version_table: str = ""
 
     @classmethod
     def of(cls, revisions: Iterable[Revision]) -> Manifest:
@@ -99,7 +112,8 @@ class Manifest:
             {"id": revision.id, "phase": revision.phase.value, "down": list(revision.down)}
             for revision in self.revisions.values()
         ]
-        return json.dumps({"version": 1, "revisions": rows}, indent=1)
+        where = {"version_table": self.version_table} if self.version_table else {}
+        return json.dumps({"version": 1, **where, "revisions": rows}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -109,11 +123,12 @@ class Manifest:
             ValueError: the text is not a manifest; the message says what is wrong with it.
         """
         try:
-            rows = json.loads(text)["revisions"]
-            return cls.of(
+            data = json.loads(text)
+            shipped = cls.of(
                 Revision(str(row["id"]), Phase(row["phase"]), tuple(map(str, row["down"])))
-                for row in rows
+                for row in data["revisions"]
             )
+            return replace(shipped, version_table=str(data.get("version_table", "")))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"not a schema manifest ({type(error).__name__}: {error}); "
@@ -219,6 +234,7 @@ class Failure(StrEnum):
     UNREACHABLE = "unreachable"
     LOCK_TIMEOUT = "lock-timeout"
     INCOMPATIBLE = "incompatible"
+    LINT = "lint"
     MIGRATION_ERROR = "migration-error"
     TERMINATED = "terminated"
 

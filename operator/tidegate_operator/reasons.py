@@ -35,6 +35,7 @@ class Reason(StrEnum):
     UNREACHABLE = "Unreachable"
     LOCK_TIMEOUT = "LockTimeout"
     INCOMPATIBLE = "Incompatible"
+    LINT = "Lint"
     MIGRATION_ERROR = "MigrationError"
     TERMINATED = "Terminated"
 
@@ -55,6 +56,7 @@ MEANINGS: Final[dict[Reason, str]] = {
     Reason.UNREACHABLE: "The migration could not connect to the database in time.",
     Reason.LOCK_TIMEOUT: "The migration waited too long for a lock that another run holds.",
     Reason.INCOMPATIBLE: "The database holds revisions that this image cannot work with.",
+    Reason.LINT: "A pending revision would break or block what runs; none was applied.",
     Reason.MIGRATION_ERROR: "A revision failed; the revisions before it stay applied.",
     Reason.TERMINATED: "The migration was told to stop before it was done.",
     Reason.ROLLED_OUT: "Every pod of the Deployment runs its newest template.",
@@ -68,6 +70,7 @@ OF_FAILURE: Final[dict[Failure, Reason]] = {
     Failure.UNREACHABLE: Reason.UNREACHABLE,
     Failure.LOCK_TIMEOUT: Reason.LOCK_TIMEOUT,
     Failure.INCOMPATIBLE: Reason.INCOMPATIBLE,
+    Failure.LINT: Reason.LINT,
     Failure.MIGRATION_ERROR: Reason.MIGRATION_ERROR,
     Failure.TERMINATED: Reason.TERMINATED,
 }

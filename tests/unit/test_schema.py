@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.graphs import World, worlds
 from tidegate.schema import (
     Applied,
     AppliedRevision,
@@ -28,63 +28,6 @@ from tidegate.schema import (
 EXPAND, CONTRACT = Phase.EXPAND, Phase.CONTRACT
 
 
-@dataclass(frozen=True)
-class World:
-    """All revisions there are, what an image ships, what a database has, and its rows."""
-
-    revisions: dict[str, Revision]
-    shipped: frozenset[str]
-    applied: frozenset[str]
-    rows: frozenset[str]
-
-    @property
-    def manifest(self) -> Manifest:
-        return Manifest.of(self.revisions[name] for name in sorted(self.shipped))
-
-    @property
-    def database(self) -> Applied:
-        below = {down for name in self.applied for down in self.revisions[name].down}
-        return Applied(
-            heads=self.applied - below,
-            history={name: self.revisions[name] for name in self.rows},
-        )
-
-
-@st.composite
-def worlds(draw: st.DrawFn, *, all_rows: bool = False) -> World:
-    """Linear, branched and merged histories, each side closed downwards."""
-    revisions: dict[str, Revision] = {}
-    for index in range(draw(st.integers(0, 8))):
-        down = draw(
-            st.lists(st.sampled_from(sorted(revisions)), max_size=2, unique=True)
-            if revisions
-            else st.just([])
-        )
-        name = f"r{index}"
-        revisions[name] = Revision(name, draw(st.sampled_from(Phase)), tuple(down))
-
-    def closed() -> frozenset[str]:
-        chosen: set[str] = set()
-        open_ends = draw(
-            st.lists(st.sampled_from(sorted(revisions)), unique=True) if revisions else st.just([])
-        )
-        while open_ends:
-            name = open_ends.pop()
-            chosen.add(name)
-            open_ends.extend(revisions[name].down)
-        return frozenset(chosen)
-
-    applied = closed()
-    rows = (
-        applied
-        if all_rows
-        else draw(
-            st.frozensets(st.sampled_from(sorted(applied))) if applied else st.just(frozenset())
-        )
-    )
-    return World(revisions, closed(), applied, rows)
-
-
 @given(worlds(all_rows=True))
 def test_with_a_whole_history_the_difference_is_exactly_the_two_set_differences(
     world: World,
@@ -94,14 +37,6 @@ def test_with_a_whole_history_the_difference_is_exactly_the_two_set_differences(
     assert set(difference.ahead) == world.applied - world.shipped
     for name, phase in [*difference.pending.items(), *difference.ahead.items()]:
         assert phase is world.revisions[name].phase
-
-
-@given(worlds())
-def test_a_gap_in_the_history_is_never_taken_for_a_compatible_schema(world: World) -> None:
-    ahead = world.applied - world.shipped
-    verdict = judge(compare(world.manifest, world.database))
-    if ahead - world.rows:
-        assert verdict in {Verdict.UNKNOWN, Verdict.AHEAD_INCOMPATIBLE}
 
 
 @given(worlds())
