@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -36,8 +36,8 @@ class Tidegate:
         app: the application; its lifespan keeps running inside ours, its middleware inside the
             hook.
         engine: its database. With it come the checks ``database`` and, where
-            ``TIDEGATE_MANIFEST`` names the shipped revisions, ``schema``, and spans of its
-            statements.
+            ``TIDEGATE_MANIFEST`` names the shipped revisions, ``schema`` and the heartbeat, and
+            spans of its statements.
         settings: defaults to the environment's.
 
     Raises:
@@ -73,6 +73,7 @@ class Tidegate:
         if self._writer:
             self.lifecycle.flushers["log lines"] = self._writer.flush
         self._hook: Hook | None = None
+        self._beating: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         if engine is not None:
             self._watch(engine)
             if self._traces.exist:
@@ -160,6 +161,7 @@ class Tidegate:
         from sqlalchemy import text
 
         from tidegate.check_connection import CheckConnections
+        from tidegate.heartbeat import Heartbeat
         from tidegate.verdict import SchemaCheck, read_manifest
 
         connections = CheckConnections(engine)
@@ -174,6 +176,8 @@ class Tidegate:
             within = self.settings.check_timeout * 0.75
             check = SchemaCheck(manifest, connections, self.lifecycle, within=within)
             self.add_check("schema", check)
+            wrap = traces.unrecorded if self._traces.exist else None
+            self._beating = Heartbeat(connections, manifest, check.look, wrap=wrap).beating
 
     def _wrap_lifespan(self, app: FastAPI) -> None:
         inner = app.router.lifespan_context
@@ -183,7 +187,8 @@ class Tidegate:
             logs.install(self.settings)  # again: uvicorn.run(app) has put its own handlers in
             self._vitals.start(asyncio.get_running_loop())
             try:
-                async with surround(inner(started), self.lifecycle, self.admin) as state:
+                around = surround(inner(started), self.lifecycle, self.admin)
+                async with around as state, self._beating():
                     if not _fastapi_has_providers(app):
                         _silence_fastapi(app)  # it asks for them at every request
                     yield state
