@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.schema import HISTORY_TABLE
+from tidegate.schema import HISTORY_TABLE, INSTANCES_TABLE
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -26,7 +26,9 @@ def setup(plugin: Plugin) -> None:
 def _keep(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDispatchResult:
     from alembic.util import PriorityDispatchResult
 
-    upgrade_ops.ops = [
-        op for op in upgrade_ops.ops if getattr(op, "table_name", None) != HISTORY_TABLE
-    ]
+    from tidegate_migrate.backfill.table import BACKFILLS_TABLE
+    from tidegate_migrate.journal import TABLE as UNFINISHED_TABLE
+
+    ours = {HISTORY_TABLE, INSTANCES_TABLE, BACKFILLS_TABLE, UNFINISHED_TABLE}
+    upgrade_ops.ops = [op for op in upgrade_ops.ops if getattr(op, "table_name", None) not in ours]
     return PriorityDispatchResult.CONTINUE

@@ -1,59 +1,104 @@
-"""``tidegate migrate``: the command line of the runner."""
+"""``tidegate migrate``: the command line of the runner. Each command imports what it needs."""
 
 from __future__ import annotations
 
-import argparse
-import math
+import gc
 import os
-import signal
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from tidegate.schema import Failure
-from tidegate_migrate.database import direct_url, libpq_url
-from tidegate_migrate.failure import EXIT_CODES, MigrateError
+from tidegate.schema import Failure, Outcome, Report
+from tidegate_migrate.arguments import parser
+from tidegate_migrate.failure import EXIT_CODES, NOTHING_TO_DO, MigrateError
 from tidegate_migrate.plan import Scope
 from tidegate_migrate.settings import Settings
 
-_EPILOG = """\
-environment:
-  DATABASE_URL   postgresql://user:password@host:5432/database
-  DIRECT_URL     the same past a pooler; wins over DATABASE_URL when both are set
-
-exit codes:
-  0 done, or nothing to do    3 lock time-out
-  1 a migration failed        4 incompatible with what the database holds
-  2 settings                  5 database unreachable
-                            143 terminated
-"""
+if TYPE_CHECKING:
+    from tidegate_migrate.lint.check import Classified
+    from tidegate_migrate.live import Live
+    from tidegate_migrate.progress import Progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = _parser().parse_args(argv)
-    command = {"up": _up, "status": _status, "manifest": _manifest}[arguments.command]
+    # What is imported stays: to look through it for garbage, now and at the end, takes a quarter
+    # of a run that finds nothing to do.
+    gc.disable()
+    arguments = parser(_COMMANDS).parse_args(argv)
     try:
-        return command(arguments)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
     except MigrateError as error:
-        print(f"tidegate migrate: {error.message}; {error.hint}", file=sys.stderr)
-        return EXIT_CODES[error.failure]
+        return _fail(arguments, error)
+    except KeyboardInterrupt:
+        print("told to stop; nothing was changed", file=sys.stderr)
+        return EXIT_CODES[Failure.TERMINATED]
+    except BrokenPipeError:  # `plan | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        gc.freeze()
 
 
-def _up(arguments: argparse.Namespace) -> int:
-    from tidegate_migrate import runner
+def _fail(arguments: Namespace, error: MigrateError) -> int:
+    from tidegate_migrate.report import as_json, failed, tell_failure
+
+    if getattr(arguments, "json", False):
+        print(as_json(failed(error)))
+    else:
+        tell_failure("tidegate migrate", error.message, error.hint)
+    return EXIT_CODES[error.failure]
+
+
+def _up(arguments: Namespace) -> int:
+    from tidegate_migrate import boundary, runner
+    from tidegate_migrate.ending import Ending
+    from tidegate_migrate.progress import Progress
     from tidegate_migrate.report import deliver, failed
 
-    signal.signal(signal.SIGTERM, _terminate)
+    progress = Progress()
+    stdout = os.dup(1)
+    live = _live(progress) if sys.stderr.isatty() else None
+
+    def overtime() -> None:
+        if live:
+            live.close()
+        # While env.py runs, what is printed goes to stderr.
+        with os.fdopen(stdout, "w") as ours, redirect_stdout(ours):
+            deliver(failed(runner.terminated()), arguments.report, as_json=arguments.json)
+            sys.stdout.flush()
+
+    ending = Ending(overtime)
+    ending.listen()
     try:
         _check_report_path(arguments.report)
-        report = runner.up(_settings(arguments), _say)
+        with live.shown() if live else nullcontext():
+            say = live.say if live else _say
+            report = runner.up(_settings(arguments), say, ending, progress)
     except MigrateError as error:
         report = failed(error)
+    ending.reporting()
     deliver(report, arguments.report, as_json=arguments.json)
-    return EXIT_CODES[report.failure] if report.failure else 0
+    boundary.reached("report delivered")
+    if report.failure:
+        return EXIT_CODES[report.failure]
+    return _code(arguments, report)
+
+
+def _live(progress: Progress) -> Live:
+    from tidegate_migrate.live import Live
+
+    return Live(sys.stderr, progress)
+
+
+def _code(arguments: Namespace, report: Report) -> int:
+    idle = report.outcome is Outcome.NOTHING_TO_DO
+    return NOTHING_TO_DO if idle and arguments.detailed_exitcode else 0
 
 
 def _check_report_path(path: Path | None) -> None:
@@ -66,18 +111,159 @@ def _check_report_path(path: Path | None) -> None:
         )
 
 
-def _status(arguments: argparse.Namespace) -> int:
-    from tidegate_migrate import runner
-    from tidegate_migrate.report import show
+def _plan(arguments: Namespace) -> int:
+    from tidegate_migrate import plan_text
+    from tidegate_migrate.planning import preview
+    from tidegate_migrate.report import as_json
+    from tidegate_migrate.screen import Style
 
-    show(runner.status(_settings(arguments), _say), as_json=arguments.json)
+    found = preview(_settings(arguments), _say)
+    if arguments.json:
+        _print(as_json(found.report, **plan_text.as_dict(found)))
+    elif arguments.sql:
+        _print(plan_text.sql(found))
+    else:
+        _print(plan_text.text(found, Style(sys.stdout)))
+    if found.failure and arguments.detailed_exitcode:
+        return EXIT_CODES[found.failure]
+    return _code(arguments, found.report)
+
+
+def _lint(arguments: Namespace) -> int:
+    from tidegate_migrate.lint.findings import as_dicts, describe
+    from tidegate_migrate.linting import lint_files, lint_pending
+    from tidegate_migrate.report import as_json
+    from tidegate_migrate.screen import Style
+
+    if arguments.revisions or arguments.all or arguments.since:
+        linted = lint_files(arguments.config, arguments.revisions, arguments.since)
+    else:
+        linted = lint_pending(_settings(arguments), _say)
+    if arguments.json:
+        _print(as_json(linted.report, findings=as_dicts(linted.findings)))
+    else:
+        if linted.findings:
+            _print(Style(sys.stdout).lines(describe(linted.findings)))
+        print(linted.summary)
+    return EXIT_CODES[linted.report.failure] if linted.report.failure else 0
+
+
+def _wait(arguments: Namespace) -> int:
+    from tidegate_migrate.report import deliver, failed
+    from tidegate_migrate.waiting import wait
+
+    try:
+        report = wait(_settings(arguments), arguments.timeout, _say)
+    except MigrateError as error:
+        report = failed(error)
+    deliver(report, None, as_json=arguments.json, what="wait")
+    return EXIT_CODES[report.failure] if report.failure else 0
+
+
+def _status(arguments: Namespace) -> int:
+    from tidegate_migrate import instances
+    from tidegate_migrate.looking import opened
+    from tidegate_migrate.report import as_json, show
+    from tidegate_migrate.screen import Style, table
+
+    with opened(_settings(arguments), _say) as at:
+        report = at.report(at.read())
+        running = instances.read(at.connection, at.place)
+    if arguments.json:
+        _print(as_json(report, instances=[each.as_dict() for each in running]))
+        return 0
+    show(report, as_json=False)
+    if running:
+        print(f"\n{table(Style(sys.stdout), instances.HEADINGS, instances.rows(running))}")
+    else:
+        print("no service process reports to this database what it runs")
     return 0
 
 
-def _manifest(arguments: argparse.Namespace) -> int:
-    from tidegate_migrate.project import load
+def _history(arguments: Namespace) -> int:
+    from tidegate_migrate import history_rows
+    from tidegate_migrate.report import as_json
+    from tidegate_migrate.screen import Style, number, table
 
-    text = load(arguments.config).manifest.to_json() + "\n"
+    found = history_rows.history(_settings(arguments), _say)
+    if arguments.json:
+        rows = [row.as_dict() for row in found.rows]
+        _print(as_json(found.report, history=rows, without_row=found.without_row))
+        return 0
+    if found.rows:
+        print(table(Style(sys.stdout), history_rows.HEADINGS, history_rows.cells(found.rows)))
+    else:
+        print("the history has no rows")
+    if found.without_row:
+        print(
+            f"no row: {number(len(found.without_row), 'applied revision')}; "
+            "`tidegate migrate stamp --adopt` writes them"
+        )
+    return 0
+
+
+def _stamp(arguments: Namespace) -> int:
+    from tidegate_migrate import adopting
+    from tidegate_migrate.report import as_json
+    from tidegate_migrate.screen import Style, number, table
+
+    if not arguments.adopt:
+        raise MigrateError(
+            Failure.SETTINGS,
+            "this writes rows of the history only, and --adopt says that you want them",
+            hint="add --adopt; to move Alembic's own version without running anything, use "
+            "`alembic stamp`",
+        )
+
+    def tell(revisions: Mapping[str, Classified]) -> None:
+        if revisions and not arguments.json:
+            print(
+                table(Style(sys.stdout), adopting.HEADINGS, adopting.cells(revisions)), flush=True
+            )
+
+    settings = _settings(arguments, image=arguments.image)
+    adopted = adopting.adopt(settings, _say, tell, dry_run=arguments.dry_run)
+    if arguments.json:
+        _print(as_json(adopted.report, adopted=adopting.as_dicts(adopted.revisions)))
+    elif not adopted.revisions:
+        print("every applied revision has its row")
+    else:
+        done = "would be written (--dry-run)" if arguments.dry_run else "written"
+        print(f"{number(len(adopted.revisions), 'row')} {done}")
+    return _code(arguments, adopted.report)
+
+
+def _backfill(arguments: Namespace) -> int:
+    from tidegate_migrate.backfill.command import backfill
+    from tidegate_migrate.ending import Ending
+
+    gc.enable()  # it may run for hours
+    ending = Ending(lambda: None)
+    ending.listen()
+    try:
+        backfill(
+            _settings(arguments),
+            arguments.name,
+            restart=arguments.restart,
+            dry_run=arguments.dry_run,
+            duty=arguments.duty,
+            max_active=arguments.max_active,
+            max_lag=arguments.max_lag,
+            as_json=arguments.json,
+        )
+    except MigrateError as error:
+        if not arguments.json:  # else it is on stdout already, as the last event
+            return _fail(arguments, error)
+        return EXIT_CODES[error.failure]
+    finally:
+        ending.reporting()
+    return 0
+
+
+def _manifest(arguments: Namespace) -> int:
+    from tidegate_migrate.manifest import describe
+
+    text = describe(arguments.config, arguments.version_table).to_json() + "\n"
     if arguments.output is None:
         print(text, end="")
         return 0
@@ -92,97 +278,56 @@ def _manifest(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
-    scope = Scope(getattr(arguments, "phase", Scope.EXPAND))
+_COMMANDS = {
+    "up": _up,
+    "plan": _plan,
+    "lint": _lint,
+    "wait": _wait,
+    "status": _status,
+    "history": _history,
+    "stamp": _stamp,
+    "backfill": _backfill,
+    "manifest": _manifest,
+}
+
+
+def _settings(arguments: Namespace, image: str | None = None) -> Settings:
+    from tidegate_migrate.database import direct_url, libpq_url
+
     written_url = direct_url(os.environ)
+    given = vars(arguments)
+    named = {
+        name: given[name]
+        for name in (
+            "nobody_runs_older",
+            "to",
+            "lock_timeout",
+            "ddl_lock_timeout",
+            "deadline",
+            "statement_timeout",
+            "connect_timeout",
+        )
+        if name in given
+    }
     return Settings(
         config_file=arguments.config,
         url=libpq_url(written_url),
         written_url=written_url,
-        image=os.environ.get("TIDEGATE_IMAGE", ""),
-        scope=scope,
-        nobody_runs_older=getattr(arguments, "nobody_runs_older", False),
-        lock_timeout=getattr(arguments, "lock_timeout", 0.0),
-        connect_timeout=arguments.connect_timeout,
+        image=os.environ.get("TIDEGATE_IMAGE", "") if image is None else image,
+        scope=Scope(given.get("phase", Scope.EXPAND)),
+        **named,
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tidegate migrate",
-        description="Apply an Alembic history to PostgreSQL, safely beside a running service.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    up = commands.add_parser("up", help="apply pending revisions and report")
-    status = commands.add_parser("status", help="say where the database stands; change nothing")
-    manifest = commands.add_parser(
-        "manifest",
-        help="list the shipped revisions and phases as JSON, for the service to judge by",
-    )
-    for command in (up, status, manifest):
-        command.add_argument(
-            "--config",
-            type=Path,
-            default=os.environ.get("ALEMBIC_CONFIG", "alembic.ini"),
-            metavar="FILE",
-            help="the project's alembic.ini (default: ALEMBIC_CONFIG, else ./alembic.ini)",
-        )
-    for command in (up, status):
-        command.add_argument(
-            "--connect-timeout",
-            type=_seconds,
-            default=os.environ.get("TIDEGATE_CONNECT_TIMEOUT", "60"),
-            metavar="SECONDS",
-            help="how long to wait for a database that is not up yet (default: 60)",
-        )
-        command.add_argument("--json", action="store_true", help="print the report as JSON")
-    up.add_argument(
-        "--phase",
-        choices=[scope.value for scope in Scope],
-        default=Scope.EXPAND.value,
-        help="which phases to apply (default: expand; an empty database gets all)",
-    )
-    up.add_argument(
-        "--nobody-runs-older",
-        action="store_true",
-        help="your word that no older image runs: contract revisions may be applied",
-    )
-    up.add_argument(
-        "--lock-timeout",
-        type=_seconds,
-        default=os.environ.get("TIDEGATE_LOCK_TIMEOUT", "60"),
-        metavar="SECONDS",
-        help="how long to wait for another runner to end (default: 60)",
-    )
-    up.add_argument(
-        "--report",
-        type=Path,
-        default=os.environ.get("TIDEGATE_REPORT"),
-        metavar="FILE",
-        help="where the JSON report goes (default: the container's termination message)",
-    )
-    manifest.add_argument(
-        "--output", type=Path, metavar="FILE", help="where to write it (default: print it)"
-    )
-    return parser
+def _print(text: str) -> None:
+    """Print what may hold SQL, and so anything that a revision has taken from its environment."""
+    from tidegate_migrate.database import hide_password
 
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
-    return value
+    for name in ("DATABASE_URL", "DIRECT_URL"):
+        with suppress(ValueError):  # one that does not parse is refused by whoever needs it
+            text = hide_password(os.environ.get(name, ""), text)
+    print(text)
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: let it clean up
-    raise KeyboardInterrupt  # psycopg cancels its query on one

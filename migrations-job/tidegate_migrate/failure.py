@@ -12,9 +12,13 @@ EXIT_CODES: Final = {
     Failure.LOCK_TIMEOUT: 3,
     Failure.INCOMPATIBLE: 4,
     Failure.UNREACHABLE: 5,
+    Failure.LINT: 6,
     Failure.TERMINATED: 143,
 }
 """Every reason has a code of its own; the Job's podFailurePolicy reads them."""
+
+NOTHING_TO_DO: Final = 10
+"""With ``--detailed-exitcode`` only: for a Job, nothing to do is success."""
 
 
 class MigrateError(Exception):

@@ -6,68 +6,113 @@ so schema, version table and history can only change together.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-import psycopg
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from tidegate.schema import HISTORY_TABLE, Applied, Revision
+from tidegate_migrate.place import Place
 
-_table = sa.Table(
-    HISTORY_TABLE,
-    sa.MetaData(),
-    sa.Column("revision", sa.Text, primary_key=True),
-    sa.Column("phase", sa.Text, nullable=False),
+if TYPE_CHECKING:
+    import psycopg
+    import sqlalchemy as sa
+
+_COLUMNS: Final = {
+    "revision": "text PRIMARY KEY",
+    "phase": "text NOT NULL",
     # What the revision builds on: an older image walks these to find what it has never seen.
-    sa.Column("down", postgresql.ARRAY(sa.Text), nullable=False),
-    sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("duration_seconds", sa.Float, nullable=False),
-    sa.Column("image", sa.Text, nullable=False),
-    sa.Column("checksum", sa.Text, nullable=False),
-)
+    "down": "text[] NOT NULL",
+    "applied_at": "timestamptz NOT NULL",
+    "duration_seconds": "double precision NOT NULL",
+    "image": "text NOT NULL",
+    "checksum": "text NOT NULL",
+    # JSON: the lint rules that the revision's file switches off, each with its reason.
+    "lint_ignored": "text",
+}
+
+_HEADS: Final = "SELECT version_num FROM {table}"
+_ROWS: Final = "SELECT revision, phase, down FROM {table}"
+# The database's clock: two runners' may differ. A revision that was downgraded and comes again
+# replaces its old row.
+_RECORD: Final = """
+INSERT INTO {table} ({columns})
+SELECT CAST(:revision AS text), CAST(:phase AS text), CAST(:down AS text[]), clock_timestamp(),
+  CAST(:seconds AS double precision), CAST(:image AS text), CAST(:checksum AS text),
+  CAST(:lint_ignored AS text)
+WHERE {lock}
+ON CONFLICT (revision) DO UPDATE SET {updates}
+"""
 
 
-def ensure(connection: psycopg.Connection) -> None:
-    """Create the table where it is missing."""
-    if not _exists(connection, HISTORY_TABLE):
-        dialect: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-        create = CreateTable(_table, if_not_exists=True).compile(dialect=dialect)
-        connection.execute(str(create).encode())
+def ensure(connection: psycopg.Connection, place: Place) -> None:
+    """Create the table where it is missing, and what an older runner's table lacks."""
+    if not _exists(connection, place.schema, HISTORY_TABLE):
+        columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {place.history} ({columns})".encode())
+    elif "lint_ignored" not in _columns(connection, place):
+        connection.execute(f"ALTER TABLE {place.history} ADD COLUMN lint_ignored text".encode())
 
 
-def read(connection: psycopg.Connection) -> Applied:
+def read(connection: psycopg.Connection, place: Place) -> Applied:
     """Read A: Alembic's heads and the history's rows; absent tables hold nothing."""
     heads: list[str] = []
     rows: list[tuple[str, str, list[str]]] = []
-    if _exists(connection, "alembic_version"):
-        names = connection.execute("SELECT version_num FROM alembic_version")
+    if _exists(connection, place.schema, place.version_table):
+        names = connection.execute(_HEADS.format(table=place.versions).encode())
         heads = [name for (name,) in names]
-    if _exists(connection, HISTORY_TABLE):
-        select = sa.select(_table.c.revision, _table.c.phase, _table.c.down)
-        rows = connection.execute(str(select).encode()).fetchall()
+    if _exists(connection, place.schema, HISTORY_TABLE):
+        rows = connection.execute(_ROWS.format(table=place.history).encode()).fetchall()
     return Applied.of(heads, rows)
 
 
 def record(
-    connection: sa.Connection, revision: Revision, *, seconds: float, image: str, checksum: str
-) -> None:
-    """Write the row of a revision, in whatever transaction the connection is in."""
+    connection: sa.Connection,
+    place: Place,
+    revision: Revision,
+    *,
+    seconds: float,
+    image: str,
+    checksum: str,
+    lint_ignored: str | None,
+    lock: str,
+) -> bool:
+    """Write the row of a revision, in whatever transaction the connection is in.
+
+    ``lock`` is the SQL condition that the migration lock is still held. Returns False, having
+    written nothing, where it no longer is.
+    """
     row = {
         "revision": revision.id,
         "phase": revision.phase.value,
         "down": list(revision.down),
-        "applied_at": datetime.now(UTC),
-        "duration_seconds": seconds,
+        "seconds": seconds,
         "image": image,
         "checksum": checksum,
+        "lint_ignored": lint_ignored,
     }
-    insert = postgresql.insert(_table).values(row)
-    # A revision that was downgraded and comes again replaces its old row.
-    connection.execute(insert.on_conflict_do_update(index_elements=["revision"], set_=row))
+    return bool(connection.execute(_insert(place, lock), row).rowcount)
 
 
-def _exists(connection: psycopg.Connection, table: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone()
+@cache
+def _insert(place: Place, lock: str) -> sa.TextClause:
+    import sqlalchemy as sa
+
+    updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "revision")
+    columns = ", ".join(_COLUMNS)
+    return sa.text(_RECORD.format(table=place.history, columns=columns, lock=lock, updates=updates))
+
+
+def _exists(connection: psycopg.Connection, schema: str, table: str) -> bool:
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = %s AND tablename = %s)",
+        [schema, table],
+    ).fetchone()
     return bool(row and row[0])
+
+
+def _columns(connection: psycopg.Connection, place: Place) -> set[str]:
+    names = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped "
+        "AND attrelid = %s::regclass",
+        [place.history],
+    )
+    return {name for (name,) in names}

@@ -28,10 +28,37 @@ WHERE l.locktype = 'advisory' AND l.granted
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+MIGRATING: Final = "tidegate migration"
+"""How the application_name of a connection begins that runs revisions."""
+
+_HELD = """
+EXISTS (
+  SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+  AND classid = {high} AND objid = {low} AND pid = {backend}
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+"""
+
+_ORPHAN = """
+SELECT pid, application_name, extract(epoch FROM clock_timestamp() - query_start)
+FROM pg_stat_activity
+WHERE application_name LIKE %s AND datname = current_database() AND state <> 'idle'
+"""
+
+
+def held_by(backend: int, key: int = LOCK_KEY) -> str:
+    """Return the SQL condition that a backend of this same database holds the lock."""
+    return _HELD.format(high=key >> 32, low=key & 0xFFFFFFFF, backend=backend)
+
 
 @contextmanager
 def migration_lock(
-    connection: psycopg.Connection, *, timeout: float, say: Callable[[str], None]
+    connection: psycopg.Connection,
+    *,
+    timeout: float,
+    say: Callable[[str], None],
+    key: int = LOCK_KEY,
+    work: str = "migration",
 ) -> Iterator[None]:
     """Hold the lock, waiting up to ``timeout`` seconds for another runner to end.
 
@@ -40,16 +67,16 @@ def migration_lock(
     """
     deadline = time.monotonic() + timeout
     told = False
-    while not _try(connection):
-        holder = _describe_holder(connection)
+    while not _try(connection, key):
+        holder = _describe_holder(connection, key)
         if time.monotonic() >= deadline:
             raise MigrateError(
                 Failure.LOCK_TIMEOUT,
-                f"another migration still holds the lock after {timeout:g} s: {holder}",
+                f"another {work} still holds the lock after {timeout:g} s: {holder}",
                 hint="wait for it to end, or end that backend, then run this again",
             )
         if not told:
-            say(f"waiting up to {timeout:g} s for the migration lock, held by {holder}")
+            say(f"waiting up to {timeout:g} s for the {work} lock, held by {holder}")
             told = True
         time.sleep(random.uniform(0.2, 0.5))  # noqa: S311 - spreads runners, guards nothing
     try:
@@ -57,16 +84,43 @@ def migration_lock(
     finally:
         # A connection that broke has released it already, and must not hide what went wrong.
         with suppress(psycopg.OperationalError):
-            connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
+            connection.execute("SELECT pg_advisory_unlock(%s)", [key])
 
 
-def _try(connection: psycopg.Connection) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone()
+def await_orphans(
+    connection: psycopg.Connection, *, timeout: float, say: Callable[[str], None]
+) -> None:
+    """Wait for what a killed runner has left behind: a backend that still runs its statement.
+
+    The lock went with the runner's own connection; whoever holds it now is alone but for those.
+
+    Raises:
+        MigrateError: ``lock-timeout``; the message says which backend.
+    """
+    deadline = time.monotonic() + timeout
+    told = False
+    while orphan := connection.execute(_ORPHAN, [f"{MIGRATING}%"]).fetchone():
+        backend, name, seconds = orphan
+        orphaned = f"{name} (backend {backend}, for {seconds:.0f} s)"
+        if time.monotonic() >= deadline:
+            raise MigrateError(
+                Failure.LOCK_TIMEOUT,
+                f"a killed runner's statement still runs after {timeout:g} s: {orphaned}",
+                hint=f"end it: SELECT pg_terminate_backend({backend}); then run this again",
+            )
+        if not told:
+            say(f"waiting up to {timeout:g} s for what a killed runner has left: {orphaned}")
+            told = True
+        time.sleep(0.1)
+
+
+def _try(connection: psycopg.Connection, key: int) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()
     return bool(row and row[0])
 
 
-def _describe_holder(connection: psycopg.Connection) -> str:
-    row = connection.execute(_HOLDER, [LOCK_KEY]).fetchone()
+def _describe_holder(connection: psycopg.Connection, key: int) -> str:
+    row = connection.execute(_HOLDER, [key]).fetchone()
     if row is None:
         return "a runner that has just ended"
     pid, name, address, seconds = row

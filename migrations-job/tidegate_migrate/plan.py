@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from graphlib import TopologicalSorter
 
 from tidegate.schema import Applied, Difference, Failure, Manifest, Phase, Verdict, compare, judge
+from tidegate_migrate import guard
 from tidegate_migrate.failure import MigrateError
+from tidegate_migrate.instances import Instance
 
 __all__ = ["Plan", "Scope", "decide", "make_plan"]
 
@@ -22,15 +25,19 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The revisions to apply, and those that cannot be.
+    """The revisions to apply now, and what is to be said of the others afterwards.
 
     ``revisions`` is closed downwards: with a revision come all pending ones it builds on.
-    ``blocked`` maps a revision that the scope asks for to the one of the other phase that
-    stands below it.
+    ``blocked`` maps a revision that the scope asks for to the one that stands in its way: itself,
+    or one that it builds on. ``refusal`` says so in words; the run fails with it once
+    ``revisions`` are applied. ``guarded`` are the contract revisions among them for which
+    :func:`tidegate_migrate.guard.check` must be asked once more, right before each.
     """
 
     revisions: frozenset[str] = frozenset()
     blocked: Mapping[str, str] = field(default_factory=dict)
+    refusal: MigrateError | None = None
+    guarded: frozenset[str] = frozenset()
 
     def targets(self, manifest: Manifest) -> tuple[str, ...]:
         """Return the topmost planned revisions: what Alembic is asked to upgrade to."""
@@ -38,45 +45,85 @@ class Plan:
         return tuple(sorted(self.revisions - below))
 
 
-def decide(manifest: Manifest, applied: Applied, scope: Scope, *, nobody_runs_older: bool) -> Plan:
-    """Plan a run, or refuse it.
+def decide(
+    manifest: Manifest,
+    applied: Applied,
+    scope: Scope,
+    *,
+    witnesses: Sequence[Instance] = (),
+    nobody_runs_older: bool = False,
+) -> Plan:
+    """Plan a run: what it applies, and what it refuses then.
+
+    Args:
+        witnesses: the service processes that report to this database; needed where the scope
+            asks for contract revisions.
+        nobody_runs_older: a person's word that no older image runs; no witness is asked then.
 
     Raises:
-        MigrateError: ``incompatible``, with what stands in the way.
+        MigrateError: ``incompatible``: the database holds what this image cannot go on from.
     """
     difference = compare(manifest, applied)
     _refuse_what_is_ahead(difference)
     if not applied.heads and not applied.history:
         # Nothing was ever applied here, so no older image can be running against it.
-        scope = Scope.ALL
-    elif scope is not Scope.EXPAND and not nobody_runs_older:
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            "contract revisions break every image that does not ship them",
-            hint="when no older image runs any more, add --nobody-runs-older",
-        )
-    plan = make_plan(manifest, difference, scope)
+        return Plan(frozenset(difference.pending))
+    contract = {name for name, phase in difference.pending.items() if phase is Phase.CONTRACT}
+    objections: Mapping[str, MigrateError] = {}
+    if scope is not Scope.EXPAND and not nobody_runs_older:
+        objections = guard.objections(witnesses, manifest, contract)
+    plan = make_plan(
+        manifest,
+        difference,
+        scope,
+        objectionable=objections.keys(),
+        nobody_runs_older=nobody_runs_older,
+    )
+    lacking = plan.revisions | plan.blocked.keys()
+    if difference.ahead and lacking:
+        raise _diverged(min(difference.ahead), min(lacking))
     if plan.blocked:
-        above, below = sorted(plan.blocked.items())[0]
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            f"{difference.pending[above]} revision {above} builds on {below}, "
-            f"a {difference.pending[below]} revision that is pending",
-            hint="run `tidegate migrate up` first, or take --phase all"
-            if scope is Scope.CONTRACT
-            else f"release {below} first (an image that ends there), then this one",
-            revision=below,
+        first = next(
+            name for name in _base_up(manifest, difference.pending) if name in plan.blocked
         )
-    if difference.ahead and plan.revisions:
-        ahead, pending = min(difference.ahead), min(plan.revisions)
-        raise MigrateError(
-            Failure.INCOMPATIBLE,
-            f"the database holds revision {ahead}, which this image does not ship, "
-            f"and lacks {pending}, which it does",
-            hint="merge the two branches (`alembic merge`) and release that",
-            revision=ahead,
+        refusal = objections.get(plan.blocked[first]) or _wrong_order(
+            difference, first, plan.blocked[first], scope
         )
-    return plan
+        plan = replace(plan, refusal=refusal)
+    return plan if nobody_runs_older else replace(plan, guarded=plan.revisions & contract)
+
+
+def make_plan(
+    manifest: Manifest,
+    difference: Difference,
+    scope: Scope,
+    *,
+    objectionable: Collection[str] = (),
+    nobody_runs_older: bool = False,
+) -> Plan:
+    """Choose among the pending revisions those that the scope allows and nobody objects to.
+
+    Where nothing older runs, expand revisions bring the contract ones with them that they build on.
+    """
+    pending = difference.pending
+    phases = set(Phase) if scope is Scope.ALL else {Phase(scope.value)}
+    asked = [name for name, phase in pending.items() if phase in phases]
+    if scope is Scope.EXPAND and nobody_runs_older:
+        phases = set(Phase)
+    order = _base_up(manifest, pending)
+    place = {name: number for number, name in enumerate(order)}
+    stop: dict[str, str] = {}
+    for name in order:
+        in_the_way = [stop[below] for below in manifest.revisions[name].down if below in stop]
+        if pending[name] not in phases or name in objectionable:
+            in_the_way.append(name)
+        if in_the_way:  # the topmost: with it come those below
+            stop[name] = max(in_the_way, key=place.__getitem__)
+    chosen = {name for name in asked if name not in stop}
+    for name in reversed(order):
+        if name in chosen:
+            chosen.update(below for below in manifest.revisions[name].down if below in pending)
+    return Plan(frozenset(chosen), {name: stop[name] for name in asked if name in stop})
 
 
 def _refuse_what_is_ahead(difference: Difference) -> None:
@@ -100,33 +147,36 @@ def _refuse_what_is_ahead(difference: Difference) -> None:
         )
 
 
-def make_plan(manifest: Manifest, difference: Difference, scope: Scope) -> Plan:
-    """Choose among the pending revisions those that the scope allows."""
-    pending = difference.pending
-    if scope is Scope.ALL:
-        return Plan(frozenset(pending))
-    wanted = Phase(scope.value)
-    chosen: set[str] = set()
-    blocked: dict[str, str] = {}
-    for name, phase in pending.items():
-        if phase is not wanted:
-            continue
-        below = _pending_ancestry(manifest, pending, name)
-        in_the_way = sorted(other for other in below if pending[other] is not wanted)
-        if in_the_way:
-            blocked[name] = in_the_way[0]
-        else:
-            chosen |= below
-    return Plan(frozenset(chosen), blocked)
+def _diverged(ahead: str, pending: str) -> MigrateError:
+    return MigrateError(
+        Failure.INCOMPATIBLE,
+        f"the database holds revision {ahead}, which this image does not ship, "
+        f"and lacks {pending}, which it does",
+        hint="merge the two branches (`alembic merge`) and release that",
+        revision=ahead,
+    )
 
 
-def _pending_ancestry(manifest: Manifest, pending: Mapping[str, Phase], name: str) -> set[str]:
-    """Return the revision and all pending ones it builds on, directly or not."""
-    found: set[str] = set()
-    open_ends = [name]
-    while open_ends:
-        current = open_ends.pop()
-        if current in pending and current not in found:
-            found.add(current)
-            open_ends.extend(manifest.revisions[current].down)
-    return found
+def _wrong_order(difference: Difference, above: str, below: str, scope: Scope) -> MigrateError:
+    return MigrateError(
+        Failure.INCOMPATIBLE,
+        f"{difference.pending[above]} revision {above} builds on {difference.pending[below]} "
+        f"revision {below}, which is pending",
+        hint="run `tidegate migrate up` first, or take --phase all"
+        if scope is Scope.CONTRACT
+        else f"release {below} first (an image that ends there), and this one when its contract "
+        "revisions are applied; if no older image runs, add --nobody-runs-older",
+        revision=below,
+    )
+
+
+def _base_up(manifest: Manifest, pending: Mapping[str, Phase]) -> list[str]:
+    """Return the pending revisions so that none comes before one that it builds on."""
+    downs = {
+        name: [below for below in manifest.revisions[name].down if below in pending]
+        for name in pending
+    }
+    height: dict[str, int] = {}
+    for name in TopologicalSorter(downs).static_order():
+        height[name] = 1 + max((height[below] for below in downs[name]), default=0)
+    return sorted(pending, key=lambda name: (height[name], name))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
-from alembic.util import to_tuple
+from alembic.util import CommandError, to_tuple
 
 from tidegate.schema import Failure, Manifest, Phase, Revision
 from tidegate_migrate.failure import MigrateError
@@ -17,16 +19,50 @@ from tidegate_migrate.failure import MigrateError
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The files an image ships: Alembic's own view of them, and the manifest made from it."""
+    """The files an image ships: Alembic's own view of them, and the manifest made from it.
+
+    ``statement_timeouts`` holds the seconds (0: none) of the revisions that declare their own,
+    ``lint_ignored`` the lint rules that a revision switches off and why, as JSON.
+    """
 
     config: Config
     scripts: ScriptDirectory
     manifest: Manifest
+    statement_timeouts: Mapping[str, float]
+    lint_ignored: Mapping[str, str]
 
     def checksum(self, revision_id: str) -> str:
         """Return the SHA-256 of the revision's file, as the history keeps it."""
         script = self.scripts.get_revision(revision_id)
         return hashlib.sha256(Path(script.path).read_bytes()).hexdigest()
+
+    def named(self, name: str) -> frozenset[str]:
+        """Return the revisions that a name stands for: one, or all of a label's or of ``heads``.
+
+        It may be short.
+
+        Raises:
+            MigrateError: ``settings``: no revision is called that.
+        """
+        try:
+            return frozenset(each.revision for each in self.scripts.get_revisions(name) if each)
+        except CommandError as error:
+            raise MigrateError(
+                Failure.SETTINGS,
+                f"there is no revision {name!r}: {error}",
+                hint="name one that `alembic history` lists",
+            ) from None
+
+    def ancestry(self, name: str) -> frozenset[str]:
+        """Return a revision and all that it builds on; for the name see :meth:`named`."""
+        open_ends = list(self.named(name))
+        found: set[str] = set()
+        while open_ends:
+            current = open_ends.pop()
+            if current not in found:
+                found.add(current)
+                open_ends.extend(self.manifest.revisions[current].down)
+        return frozenset(found)
 
 
 def load(config_file: Path) -> Project:
@@ -47,7 +83,9 @@ def load(config_file: Path) -> Project:
     try:
         scripts = ScriptDirectory.from_config(config)
         # Alembic lists from the heads down; a manifest reads better from the base up.
-        revisions = [_revision(scripts, script) for script in scripts.walk_revisions()][::-1]
+        shipped = list(scripts.walk_revisions())[::-1]
+        manifest = Manifest.of(_revision(scripts, script) for script in shipped)
+        timeouts = {script.revision: _statement_timeout(script) for script in shipped}
     except MigrateError:
         raise
     # A revision is anybody's code; a broken graph is a KeyError of Alembic's.
@@ -57,7 +95,13 @@ def load(config_file: Path) -> Project:
             f"the revisions of {config_file} do not load: {type(error).__name__}: {error}",
             hint="run `alembic history` beside it and mend what it names",
         ) from error
-    return Project(config, scripts, Manifest.of(revisions))
+    ignored = {
+        script.revision: json.dumps(script.module.lint_ignore, sort_keys=True, default=str)
+        for script in shipped
+        if getattr(script.module, "lint_ignore", None)
+    }
+    declared = {name: seconds for name, seconds in timeouts.items() if seconds is not None}
+    return Project(config, scripts, manifest, declared, ignored)
 
 
 def _revision(scripts: ScriptDirectory, script: Script) -> Revision:
@@ -74,3 +118,18 @@ def _revision(scripts: ScriptDirectory, script: Script) -> Revision:
     names = (*to_tuple(script.down_revision, ()), *to_tuple(script.dependencies, ()))
     down = {below.revision for below in scripts.get_revisions(names) if below}
     return Revision(script.revision, phase, tuple(sorted(down)))
+
+
+def _statement_timeout(script: Script) -> float | None:
+    declared = getattr(script.module, "statement_timeout", None)
+    if declared is None:
+        return None
+    if declared == "off":
+        return 0.0
+    if isinstance(declared, int | float) and not isinstance(declared, bool) and declared > 0:
+        return float(declared)
+    raise MigrateError(
+        Failure.SETTINGS,
+        f"revision {script.revision} declares statement_timeout = {declared!r}",
+        hint='write a number of seconds above 0, or "off", in its file',
+    )

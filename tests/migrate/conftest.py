@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from tests.migrate.project import AlembicProject
+from tidegate.schema import Report
+
+SCHEMA: dict[str, Any] = json.loads(
+    (Path(__file__).parents[2] / "docs" / "report.schema.json").read_text()
+)
+VALIDATOR = Draft202012Validator(SCHEMA)
 
 Tidegate = Callable[..., subprocess.Popen[str]]
 Rows = Callable[[str], list[tuple[Any, ...]]]
@@ -26,19 +35,24 @@ def project(tmp_path: Path) -> AlembicProject:
 
 
 @pytest.fixture
-def tidegate(database_url: str) -> Tidegate:
-    """Start `tidegate migrate ...` against the test's database."""
+def tidegate(database_url: str) -> Iterator[Tidegate]:
+    """Start `tidegate migrate ...` against the test's database; none outlives its test."""
+    with ExitStack() as stack:
 
-    def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tidegate.cli", "migrate", *map(str, arguments)],
-            env=clean_environment() | {"DATABASE_URL": database_url} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "tidegate.cli", "migrate", *map(str, arguments)],
+                    env=clean_environment() | {"DATABASE_URL": database_url} | environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            return process
 
-    return start
+        yield start
 
 
 @pytest.fixture
@@ -68,6 +82,22 @@ def password_login(postgres: str, database_url: str) -> Iterator[str]:
         rules.write_text(before)
         connection.execute("SELECT pg_reload_conf()")
         connection.execute(f"DROP ROLE {name}".encode())
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, Report]:
+    """Wait for a run with --json and read what it printed."""
+    output, errors = process.communicate(timeout=120)
+    assert output, errors
+    return process.returncode, Report.from_json(output)
+
+
+def answer(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
+    """Wait for a command with --json and read all that it printed: a report, and more beside."""
+    output, errors = process.communicate(timeout=120)
+    assert output, errors
+    told: dict[str, Any] = json.loads(output)
+    VALIDATOR.validate(told)
+    return process.returncode, told
 
 
 def clean_environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import indent
 
 SYNC_ENV = """
 from alembic import context
@@ -54,10 +55,16 @@ class AlembicProject:
         self, name: str, *down: str, sql: str = "SELECT 1", phase: str = "expand"
     ) -> AlembicProject:
         """Add a revision that runs ``sql``."""
+        return self.written(name, *down, body=f"op.execute({sql!r})", phase=phase)
+
+    def written(
+        self, name: str, *down: str, body: str, phase: str = "expand", head: str = ""
+    ) -> AlembicProject:
+        """Add a revision with this body of ``upgrade()``, and ``head`` beside its id."""
         down_revision: object = down if len(down) > 1 else (down[0] if down else None)
         (self._versions / f"{name}.py").write_text(
-            f"from alembic import op\n"
+            f"from alembic import op\n{head}\n"
             f"revision = {name!r}\ndown_revision = {down_revision!r}\nphase = {phase!r}\n"
-            f"def upgrade():\n    op.execute({sql!r})\n"
+            "def upgrade():\n" + indent(body, "    ") + "\n"
         )
         return self

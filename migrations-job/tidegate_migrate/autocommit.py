@@ -1,0 +1,229 @@
+"""The statements of a revision that stand alone: ``with op.get_context().autocommit_block()``.
+
+Each is journaled before and after it ran, tried again by itself when a lock stops it, and passed
+over by the next run when it is already done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from tidegate.schema import Failure
+from tidegate_migrate import boundary, journal
+from tidegate_migrate.failure import MigrateError
+from tidegate_migrate.indexes import built_by, waits_without_blocking
+from tidegate_migrate.journal import Unfinished
+from tidegate_migrate.patience import Patience, is_about_a_lock, sqlstate
+from tidegate_migrate.place import Place, literal
+from tidegate_migrate.session import milliseconds
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from alembic.runtime.migration import MigrationContext
+
+# What a statement answers that has been done before: the object is there, or gone, already.
+_ALREADY: Final = {
+    "42P07",  # duplicate_table, which an index is, too
+    "42710",  # duplicate_object
+    "42701",  # duplicate_column
+    "42P01",  # undefined_table
+    "42704",  # undefined_object
+    "42703",  # undefined_column
+}
+
+
+class Statements:
+    """Follows one migration context through its revisions, statement by statement.
+
+    ``unfinished`` is what the journal held when the run began; ``prepare`` makes the journal's
+    table when the first block is met. ``lock_timeout`` holds outside of blocks; inside, a
+    statement queues for ``longest`` at most. ``again`` waits for another try, if there is time.
+    """
+
+    def __init__(
+        self,
+        context: MigrationContext,
+        place: Place,
+        unfinished: Mapping[str, Unfinished],
+        *,
+        prepare: Callable[[], None],
+        patience: Callable[[], Patience],
+        again: Callable[[Patience, str], bool],
+        lock_timeout: float,
+        longest: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._place = place
+        self._unfinished = unfinished
+        self._prepare = prepare
+        self._patience = patience
+        self._again = again
+        self._lock_timeout = lock_timeout
+        self._longest = longest
+        self._say = say
+        self._revision = ""
+        self._statement_timeout = 0.0
+        self._alone = False
+        self._block, self._exec = context.autocommit_block, context.impl._exec
+        context.autocommit_block = self._autocommit_block  # type: ignore[method-assign]
+        context.impl._exec = self._execute  # type: ignore[method-assign]
+
+    @contextmanager
+    def of(self, revision: str, statement_timeout: float) -> Iterator[None]:
+        """Follow the statements of a revision while its ``upgrade()`` runs.
+
+        Raises:
+            MigrateError: ``migration-error``: an earlier run began it, and it has changed since.
+        """
+        self._revision = revision
+        self._statement_timeout = statement_timeout
+        self._earlier = self._unfinished.get(revision, Unfinished())
+        self.journaled = revision in self._unfinished
+        self._position = 0
+        self._hash = hashlib.sha256()
+        self._passed: list[Any] = []
+        if self._earlier.done:
+            self._say(
+                f"{revision} was begun by an earlier run: "
+                f"its first {self._earlier.done} statements are done and passed over"
+            )
+        try:
+            yield
+            if self._position < self._earlier.done:
+                raise self._changed()
+        finally:
+            self._revision = ""
+
+    def _execute(self, construct: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        if not self._revision:
+            return self._exec(construct, *args, **options)
+        self._passed.append(construct)
+        self._position += 1
+        if self._position <= self._earlier.done:
+            if self._position == self._earlier.done and self._digest() != self._earlier.digest:
+                raise self._changed()
+            return None
+        if not self._alone:
+            return self._exec(construct, *args, **options)
+        return self._execute_alone(construct, lambda: self._exec(construct, *args, **options))
+
+    @contextmanager
+    def _autocommit_block(self) -> Iterator[None]:
+        if not self._revision:
+            with self._block():
+                yield
+            return
+        self._prepare()
+        if self._position > self._earlier.done or not self.journaled:
+            # In the transaction that the block commits: it holds what was done so far.
+            self._write(Unfinished(self._position, self._digest()))
+        boundary.reached("autocommit block entered")
+        with self._block():
+            boundary.reached("autocommit block committed what was before it")
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
+            self._set(self._lock_timeout, self._statement_timeout)
+
+    def _execute_alone(self, construct: Any, execute: Callable[[], Any]) -> Any:  # noqa: ANN401
+        text = self._text(construct)
+        before = Unfinished(self._position - 1, *self._digests_around(text))
+        in_doubt = self._earlier.begun == before.begun
+        self._write(before)
+        boundary.reached("autocommit statement begun")
+        try:
+            result = self._try(text, execute)
+        except Exception as error:
+            if not (in_doubt and sqlstate(error) in _ALREADY):
+                with suppress(Exception):  # where the connection broke, it stays in doubt
+                    self._write(Unfinished(before.done, before.digest))
+                raise
+            self._say(f"{self._revision}: the earlier run had finished {_head(text)}")
+            result = None
+        boundary.reached("autocommit statement ran")
+        self._write(Unfinished(self._position, before.begun))
+        boundary.reached("autocommit statement journaled")
+        return result
+
+    def _try(self, text: str, execute: Callable[[], Any]) -> Any:  # noqa: ANN401
+        patience = self._patience()
+        while True:
+            try:
+                if waits_without_blocking(text):
+                    # It waits for whoever came before it, and nobody waits for it.
+                    self._set(patience.left or 0.001, 0)
+                else:
+                    self._set(min(patience.queue, self._longest), self._statement_timeout)
+                self._drop_invalid(text)
+                return execute()
+            except Exception as error:
+                if not (is_about_a_lock(error) and self._again(patience, self._revision)):
+                    raise
+
+    def _drop_invalid(self, text: str) -> None:
+        """Drop what an earlier try has left of the index that the statement builds."""
+        index = built_by(text)
+        if index is None:
+            return
+        for (name,) in self._connection.exec_driver_sql(index.find_invalid()).all():
+            self._say(f"{self._revision}: dropping {name}, which an earlier try left INVALID")
+            self._connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
+            boundary.reached("invalid index dropped")
+
+    @property
+    def _connection(self) -> sa.Connection:
+        connection = self._context.connection
+        if connection is None:
+            raise RuntimeError("Alembic runs a revision without a connection")
+        return connection
+
+    def _write(self, entry: Unfinished) -> None:
+        journal.write(self._connection, self._place, self._revision, entry)
+        self.journaled = True
+
+    def _set(self, lock_timeout: float, statement_timeout: float) -> None:
+        for name, value in (
+            ("lock_timeout", lock_timeout),
+            ("statement_timeout", statement_timeout),
+        ):
+            self._connection.exec_driver_sql(f"SET {name} = {literal(milliseconds(value))}")
+
+    def _text(self, construct: Any) -> str:  # noqa: ANN401 - a text, or SQLAlchemy's
+        if isinstance(construct, str):
+            return construct
+        return str(construct.compile(dialect=self._context.dialect))
+
+    def _digest(self) -> str:
+        """Return the digest of all statements up to here; they are written out only for this."""
+        for construct in self._passed:
+            self._hash.update(self._text(construct).encode() + b"\0")
+        self._passed.clear()
+        return self._hash.hexdigest()
+
+    def _digests_around(self, text: str) -> tuple[str, str]:
+        """Return the digests without and with the statement that comes now, the last passed."""
+        self._passed.pop()
+        without = self._digest()
+        self._hash.update(text.encode() + b"\0")
+        return without, self._hash.hexdigest()
+
+    def _changed(self) -> MigrateError:
+        return MigrateError(
+            Failure.MIGRATION_ERROR,
+            f"an earlier run has committed {self._earlier.done} statements of revision "
+            f"{self._revision}, and its file no longer begins with them",
+            hint="let its file begin as it did; or undo by hand what they did, and delete the "
+            f"revision's row from {self._place.beside(journal.TABLE)}",
+            revision=self._revision,
+        )
+
+
+def _head(text: str) -> str:
+    """Return a statement's first words: enough to know it by, no values."""
+    return " ".join(text.split()[:6])

@@ -1,0 +1,154 @@
+"""Drives a project's own, unedited ``env.py`` through Alembic's ``EnvironmentContext``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, Final
+
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.util import to_tuple
+
+from tidegate.schema import Failure
+from tidegate_migrate.failure import MigrateError
+from tidegate_migrate.place import Place, find_schema
+from tidegate_migrate.project import Project
+from tidegate_migrate.settings import Settings
+
+Steps = Callable[[tuple[str, ...], MigrationContext], Iterable[Any]]
+
+_CONNECT_TIMEOUT: Final = "10"  # seconds, of libpq's drivers, where nobody says otherwise
+
+
+def point_at(project: Project, settings: Settings) -> None:
+    """Let an env.py find the direct URL, whether it reads the environment or the ini file.
+
+    In the environment it stays as it was written: env.py may count on the driver it names. In
+    the ini file's place goes psycopg's, which serves an async env.py as well as a sync one.
+    """
+    os.environ["DATABASE_URL"] = settings.written_url
+    os.environ.setdefault("PGCONNECT_TIMEOUT", _CONNECT_TIMEOUT)
+    dialect_url = settings.url.replace("postgresql://", "postgresql+psycopg://", 1)
+    project.config.set_main_option("sqlalchemy.url", dialect_url.replace("%", "%%"))
+
+
+def look(project: Project) -> Place | None:
+    """Learn where env.py keeps its versions; ``None`` when it does not run migrations at all.
+
+    Whatever env.py raises is passed on.
+
+    Raises:
+        MigrateError: ``settings``: it has no schema to work in, or migrates several places.
+    """
+    found: set[tuple[str | None, str, str]] = set()
+
+    def steps(_: tuple[str, ...], context: MigrationContext) -> Sequence[Any]:
+        if context.connection is not None:
+            query = find_schema(context.version_table, _schema(context))
+            schema, database = context.connection.exec_driver_sql(query).one()
+            found.add((schema, context.version_table, database))
+        return ()
+
+    _drive(project, steps, dont_mutate=True)
+    if len(found) > 1:
+        places = ", ".join(sorted(f"{database}: {schema}.{t}" for schema, t, database in found))
+        raise MigrateError(
+            Failure.SETTINGS,
+            f"env.py migrates several places in one run ({places})",
+            hint="let env.py choose one (by an environment variable, say), and run this for each",
+        )
+    for schema, version_table, _ in found:
+        if schema is None:
+            raise MigrateError(
+                Failure.SETTINGS,
+                "env.py's connection has no schema to work in: none of its search_path exists",
+                hint="create the schema first, or set search_path for the role or the database",
+            )
+        return Place(schema, version_table)
+    return None
+
+
+def look_offline(project: Project, configured: Callable[[MigrationContext], None]) -> None:
+    """Run env.py as ``alembic upgrade --sql`` does, without a database and without revisions."""
+    _drive(project, lambda *_: (), configured=configured, as_sql=True)
+
+
+def run(
+    project: Project,
+    steps: Steps,
+    *,
+    configured: Callable[[MigrationContext], None],
+    on_version_apply: Callable[..., None],
+) -> None:
+    """Run env.py with ``steps`` as what it is to apply, one transaction for each.
+
+    ``configured`` is called with the context as soon as env.py has made it. Whatever env.py and
+    the revisions raise is passed on.
+    """
+    _drive(project, steps, configured=configured, on_version_apply=on_version_apply)
+
+
+def _drive(
+    project: Project,
+    steps: Steps,
+    *,
+    configured: Callable[[MigrationContext], None] = lambda _: None,
+    on_version_apply: Callable[..., None] | None = None,
+    **options: bool,
+) -> None:
+    """``configure`` is replaced on the instance: Alembic's proxy knows its own class only."""
+    environment = EnvironmentContext(
+        project.config,
+        project.scripts,
+        fn=steps,
+        destination_rev="heads",
+        **options,
+    )
+    theirs = environment.configure
+
+    def configure(*args: Any, **options: Any) -> None:  # noqa: ANN401 - passed on as they come
+        callbacks = to_tuple(options.pop("on_version_apply", None), ())
+        options["on_version_apply"] = (*callbacks, *to_tuple(on_version_apply, ()))
+        options["transaction_per_migration"] = True
+        theirs(*args, **options)
+        configured(environment.get_context())
+
+    environment.configure = configure  # type: ignore[method-assign]
+    with environment, _stdout_kept_clean():
+        project.scripts.run_env()
+
+
+@contextmanager
+def _stdout_kept_clean() -> Iterator[None]:
+    """Send to stderr what env.py and revisions print: stdout may have to be one line of JSON.
+
+    The file descriptor too: a logger may hold the stream of before, a child process the number.
+    """
+    _flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.__stdout__):
+        if stream is not None:
+            stream.flush()
+
+
+def _schema(context: MigrationContext) -> str | None:
+    """Return the version table's schema as the connection will write it."""
+    schema = context.version_table_schema
+    if context.connection is None:
+        return schema
+    translated = context.connection.get_execution_options().get("schema_translate_map") or {}
+    return translated.get(schema, schema)

@@ -1,0 +1,146 @@
+"""What every command looks at first: the project's files, the database, and what is to be done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from tidegate.schema import Applied, Outcome, Report, compare, judge
+from tidegate_migrate import database, environment, history
+from tidegate_migrate.failure import MigrateError
+from tidegate_migrate.place import VERSION_TABLE, Place, find_schema
+from tidegate_migrate.plan import Plan, Scope, decide
+from tidegate_migrate.project import Project, load
+from tidegate_migrate.settings import Settings
+
+if TYPE_CHECKING:
+    from tidegate_migrate.instances import Instance
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A project and its database: the connection, in autocommit, and where versions are kept.
+
+    ``image`` is the one that looks.
+    """
+
+    project: Project
+    connection: psycopg.Connection
+    place: Place
+    image: str
+
+    def read(self) -> Applied:
+        """Read what is applied now."""
+        return history.read(self.connection, self.place)
+
+    def report(self, applied: Applied, outcome: Outcome = Outcome.NOTHING_TO_DO) -> Report:
+        """Report what is applied, in the words of this image."""
+        return replace(report_of(self.project, applied), image=self.image, outcome=outcome)
+
+
+@contextmanager
+def opened(settings: Settings, say: Say) -> Iterator[Opened]:
+    """Open both; what the server answers inside of the block becomes a reason and a hint.
+
+    Raises:
+        MigrateError: the project does not load, env.py fails, or the database cannot be read.
+    """
+    project = load(settings.config_file)
+    environment.point_at(project, settings)
+    with connect(settings, say) as connection, database.errors_in_words():
+        place = find_place(settings, project, connection)
+        yield Opened(project, connection, place, settings.image)
+
+
+def connect(settings: Settings, say: Say) -> psycopg.Connection:
+    """Connect past any pooler, waiting for a database that is not up yet.
+
+    Raises:
+        MigrateError: ``settings`` or ``unreachable``.
+    """
+    return database.connect(
+        settings.url,
+        timeout=settings.connect_timeout,
+        application_name=f"tidegate migrate {os.uname().nodename}"[:63],
+        say=say,
+    )
+
+
+def find_place(settings: Settings, project: Project, connection: psycopg.Connection) -> Place:
+    """Learn from env.py where it keeps its versions.
+
+    Raises:
+        MigrateError: env.py fails, or works in several places or in none.
+    """
+    try:
+        place = environment.look(project)
+    except MigrateError:
+        raise
+    # env.py is anybody's code: whatever it raises is its failure.
+    except (Exception, SystemExit) as error:
+        from tidegate_migrate.explain import explain
+
+        raise explain(error, "", settings.url) from error
+    if place is not None:
+        return place
+    # It does not run migrations: where they would be, should somebody have run them by hand.
+    row = connection.execute(find_schema(VERSION_TABLE, None).encode()).fetchone()
+    return Place(row[0] if row and row[0] else "public")
+
+
+def plan_run(
+    settings: Settings,
+    project: Project,
+    connection: psycopg.Connection,
+    place: Place,
+    applied: Applied,
+) -> Plan:
+    """Plan what a run with these settings would apply now.
+
+    Raises:
+        MigrateError: ``incompatible``: it would apply nothing; ``settings``: there is no revision
+            to stop at.
+    """
+    witnesses: tuple[Instance, ...] = ()
+    if settings.scope is not Scope.EXPAND and not settings.nobody_runs_older:
+        from tidegate_migrate import instances
+
+        witnesses = instances.read(connection, place)
+    plan = decide(
+        project.manifest,
+        applied,
+        settings.scope,
+        witnesses=witnesses,
+        nobody_runs_older=settings.nobody_runs_older,
+    )
+    return _up_to(plan, project.ancestry(settings.to)) if settings.to else plan
+
+
+def _up_to(plan: Plan, wanted: frozenset[str]) -> Plan:
+    """Leave out of a plan what nobody asked for, and what only that is refused for."""
+    blocked = {name: each for name, each in plan.blocked.items() if name in wanted}
+    return replace(
+        plan,
+        revisions=plan.revisions & wanted,
+        blocked=blocked,
+        refusal=plan.refusal if blocked else None,
+    )
+
+
+def report_of(project: Project, applied: Applied) -> Report:
+    """Report what the database holds, held against what the project ships."""
+    difference = compare(project.manifest, applied)
+    return Report(
+        Outcome.NOTHING_TO_DO,
+        judge(difference),
+        heads=tuple(sorted(applied.heads)),
+        pending=dict(difference.pending),
+        ahead=dict(difference.ahead),
+    )

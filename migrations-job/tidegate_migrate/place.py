@@ -1,0 +1,63 @@
+"""Where an env.py keeps its versions; the history lies beside them, in the same schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate.schema import HISTORY_TABLE
+
+VERSION_TABLE: Final = "alembic_version"
+"""Alembic's own name for the table, unless env.py gives another."""
+
+_FOUND: Final = """coalesce(
+  (SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+   WHERE c.oid = to_regclass({name})),
+  current_schema()::text
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One version table: its schema, found by the connection's search_path or named, and name."""
+
+    schema: str
+    version_table: str = VERSION_TABLE
+
+    @property
+    def versions(self) -> str:
+        """The version table's name as SQL writes it."""
+        return self.beside(self.version_table)
+
+    @property
+    def history(self) -> str:
+        """The history table's name as SQL writes it."""
+        return self.beside(HISTORY_TABLE)
+
+    def beside(self, table: str) -> str:
+        """Return the name, as SQL writes it, of a table in the same schema."""
+        return f"{identifier(self.schema)}.{identifier(table)}"
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.version_table}"
+
+
+def find_schema(version_table: str, schema: str | None) -> str:
+    """Return the query for the schema and the database of a version table.
+
+    Without a schema it is the one where the search_path finds the table, or would make it;
+    NULL where the search_path names no schema that exists.
+    """
+    name = identifier(version_table)
+    found = _FOUND.format(name=literal(name)) if schema is None else literal(schema)
+    return f"SELECT {found}, current_database()::text"
+
+
+def identifier(name: str) -> str:
+    """Quote a name for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote a text for SQL."""
+    return "'" + text.replace("'", "''") + "'"

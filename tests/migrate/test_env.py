@@ -1,0 +1,276 @@
+"""Any env.py, unedited: where it keeps its versions, how it connects, what else it asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.migrate.conftest import Rows, Tidegate, finish
+from tests.migrate.project import SYNC_ENV, AlembicProject
+from tests.postgres import create_database, drop_database
+from tidegate.database import asyncpg_url, read_applied
+from tidegate.schema import Applied, Failure, Manifest, Outcome, Phase, Revision, Verdict
+
+
+def configured(options: str) -> str:
+    return SYNC_ENV.replace("connection=connection", f"connection=connection, {options}")
+
+
+OWN_TABLE = configured("version_table='my_version'")
+OWN_SCHEMA = configured("version_table='my_version', version_table_schema='app'")
+SEARCH_PATH = SYNC_ENV.replace(
+    "    context.configure(",
+    "    connection.exec_driver_sql('SET search_path TO app')\n"
+    "    connection.commit()\n"
+    "    context.configure(",
+)
+TRANSLATED = SYNC_ENV.replace(
+    "    context.configure(",
+    "    connection = connection.execution_options(schema_translate_map={None: 'app'})\n"
+    "    context.configure(",
+)
+
+
+@pytest.mark.parametrize(
+    ("env", "schema", "table"),
+    [
+        (OWN_TABLE, "public", "my_version"),
+        (OWN_SCHEMA, "app", "my_version"),
+        (SEARCH_PATH, "app", "alembic_version"),
+    ],
+    ids=["version_table", "version_table_schema", "search_path"],
+)
+def test_versions_are_read_and_the_history_is_kept_where_env_py_says(
+    env: str,
+    schema: str,
+    table: str,
+    tmp_path: Path,
+    tidegate: Tidegate,
+    rows: Rows,
+    database_url: str,
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA app")
+        # What another project keeps in Alembic's own place has nothing to say here.
+        connection.execute("CREATE TABLE public.alembic_version (version_num text)")
+        connection.execute("INSERT INTO public.alembic_version VALUES ('somebody_elses')")
+    project = AlembicProject(tmp_path / "project", env)
+    project.revision("a", sql="CREATE TABLE t (x int, old int)")
+    up = ("up", "--config", project.config, "--json")
+    code, report = finish(tidegate(*up))
+    assert (code, report.outcome, report.verdict) == (0, Outcome.DONE, Verdict.CURRENT), report
+    assert finish(tidegate(*up))[1].outcome is Outcome.NOTHING_TO_DO
+    project.revision("b", "a", sql="ALTER TABLE t DROP old", phase="contract")
+    code, report = finish(tidegate(*up))
+    assert (code, report.pending) == (0, {"b": Phase.CONTRACT})
+    assert rows(f"TABLE {schema}.{table}") == [("a",)]
+    assert rows(
+        "SELECT schemaname::text FROM pg_tables WHERE tablename = 'tidegate_schema_history'"
+    ) == [(schema,)]
+    assert rows("SELECT version_num FROM public.alembic_version") == [("somebody_elses",)]
+
+
+async def test_a_service_reads_where_its_manifest_says(
+    tmp_path: Path, tidegate: Tidegate, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA app")
+    project = AlembicProject(tmp_path / "project", OWN_SCHEMA).revision("a")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    engine = create_async_engine(asyncpg_url(database_url))
+    async with engine.connect() as connected:
+        assert await read_applied(connected, "app.my_version") == Applied(
+            frozenset({"a"}), {"a": Revision("a")}
+        )
+        assert await read_applied(connected) == Applied()
+    await engine.dispose()
+
+
+def test_a_translated_schema_is_followed(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA app")
+    project = AlembicProject(tmp_path / "project", TRANSLATED).revision("a")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.verdict) == (0, Verdict.CURRENT), report
+    assert rows("SELECT revision FROM app.tidegate_schema_history") == [("a",)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "transaction_per_migration=True",
+        "transactional_ddl=False",
+        "include_schemas=True",
+        "version_table_pk=False",
+    ],
+)
+def test_other_options_of_an_env_py_change_nothing(
+    options: str, tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    project = AlembicProject(tmp_path / "project", configured(options))
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    project.revision("b", "a", sql="ALTER TABLE t ADD y int; SELECT 1/0")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.revision, report.heads) == (1, "b", ("a",))
+    assert [done.id for done in report.applied] == ["a"]
+    assert rows("SELECT revision FROM tidegate_schema_history") == [("a",)]
+    assert rows("SELECT count(*) FROM information_schema.columns WHERE table_name = 't'") == [(1,)]
+
+
+def test_an_env_py_that_has_begun_a_transaction_keeps_it(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    env = SYNC_ENV.replace(
+        "    context.configure(",
+        "    connection.exec_driver_sql('SELECT 1')\n    context.configure(",
+    )
+    env += "    connection.commit()\n"
+    project = AlembicProject(tmp_path / "project", env).revision("a").revision("b", "a")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("b",)), report
+    assert rows("SELECT count(*) FROM tidegate_schema_history") == [(2,)]
+
+
+def test_an_env_py_that_migrates_several_places_in_one_run_is_refused(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    env = SYNC_ENV + SYNC_ENV.replace(
+        "connection=connection", "connection=connection, version_table='second'"
+    )
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert "several places" in report.message
+    assert rows("SELECT to_regclass('second')") == [(None,)]
+
+
+def test_an_env_py_that_works_on_another_database_is_refused_before_it_changes_anything(
+    tmp_path: Path, tidegate: Tidegate, postgres: str
+) -> None:
+    name = "elsewhere_" + uuid4().hex[:8]
+    elsewhere = create_database(postgres, name)
+    try:
+        env = (
+            "from alembic import context\n"
+            f"url = {elsewhere.replace('postgresql:', 'postgresql+psycopg:')!r}\n"
+            "context.config.set_main_option('sqlalchemy.url', url.replace('%', '%%'))\n" + SYNC_ENV
+        )
+        project = AlembicProject(tmp_path / "project", env)
+        project.revision("a", sql="CREATE TABLE t (x int)")
+        code, report = finish(tidegate("up", "--config", project.config, "--json"))
+        assert (code, report.failure) == (2, Failure.SETTINGS)
+        assert "works on another database" in report.message
+        with psycopg.connect(elsewhere) as connection:
+            assert connection.execute("SELECT to_regclass('t')").fetchone() == (None,)
+    finally:
+        drop_database(postgres, name)
+
+
+def test_two_bases_and_a_revision_that_depends_on_another_branch_are_applied(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a1").revision("a2", "a1")
+    project.written("b1", head='branch_labels = "other"\ndepends_on = "a2"', body="pass")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("b1",))
+    assert [done.id for done in report.applied] == ["a1", "a2", "b1"]
+    assert finish(tidegate("up", "--config", project.config, "--json"))[1].applied == ()
+
+
+def test_a_run_stops_at_the_revision_it_is_told_to(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a").revision("b", "a").revision("c", "b")
+    up = ("up", "--config", project.config, "--json")
+    code, report = finish(tidegate(*up, "--to", "b"))
+    assert (code, report.heads, report.pending) == (0, ("b",), {"c": Phase.EXPAND})
+    code, report = finish(tidegate(*up, "--to", "nowhere"))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert "'nowhere'" in report.message
+
+
+def test_the_reason_for_a_lint_exception_lands_in_the_history(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a")
+    project.written("b", "a", head='lint_ignore = {"some-rule": "the table is empty"}', body="pass")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    assert rows("SELECT lint_ignored FROM tidegate_schema_history ORDER BY revision") == [
+        (None,),
+        ('{"some-rule": "the table is empty"}',),
+    ]
+
+
+def test_the_history_of_an_older_runner_gets_what_it_lacks(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows, database_url: str
+) -> None:
+    project.revision("a")
+    up = ("up", "--config", project.config, "--json")
+    assert finish(tidegate(*up))[0] == 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE tidegate_schema_history DROP lint_ignored")
+    project.revision("b", "a")
+    assert finish(tidegate(*up))[0] == 0
+    assert rows("SELECT count(lint_ignored) FROM tidegate_schema_history") == [(0,)]
+
+
+def test_nothing_to_do_has_an_exit_code_of_its_own_for_those_who_ask(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a")
+    up = ("up", "--config", project.config, "--json", "--detailed-exitcode")
+    assert finish(tidegate(*up))[0] == 0
+    assert finish(tidegate(*up))[0] == 10
+
+
+OFFLINE_ENV = """
+from alembic import context
+options = {OPTIONS}
+if context.is_offline_mode():
+    context.configure(url="postgresql://", **options)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    raise RuntimeError("no database here")
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ""),
+        ({"version_table": "v"}, "v"),
+        ({"version_table_schema": "app"}, "app.alembic_version"),
+        ({"version_table": "v", "version_table_schema": "app"}, "app.v"),
+    ],
+)
+def test_the_manifest_says_where_the_versions_are_kept(
+    options: dict[str, str], expected: str, tmp_path: Path, tidegate: Tidegate
+) -> None:
+    env = OFFLINE_ENV.replace("{OPTIONS}", repr(options))
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    run = tidegate("manifest", "--config", project.config)
+    output, errors = run.communicate(timeout=60)
+    assert run.returncode == 0, errors
+    assert Manifest.from_json(output).version_table == expected
+
+
+def test_a_manifest_that_cannot_know_where_versions_are_kept_asks_for_it(
+    tmp_path: Path, tidegate: Tidegate
+) -> None:
+    env = "import settings_that_are_not_here  # its version_table\n"
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    manifest = ("manifest", "--config", project.config)
+    run = tidegate(*manifest)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert "--version-table" in errors
+    run = tidegate(*manifest, "--version-table", "app.v")
+    output, _ = run.communicate(timeout=60)
+    assert Manifest.from_json(output).version_table == "app.v"

@@ -1,0 +1,231 @@
+"""A run that is killed, cut off or refused at any of its steps leaves nothing that disagrees."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.migrate.conftest import Rows, Tidegate, clean_environment, finish
+from tests.migrate.project import AlembicProject
+from tidegate.schema import Failure, Outcome, Verdict
+
+STEPS = (
+    "connected",
+    "env.py looked at",
+    "lock taken",
+    "tables made",
+    "env.py configured",
+    "revision begun",
+    "revision ran",
+    "version row written",
+    "history row written",
+    "revision committed",
+    "autocommit block entered",
+    "autocommit block committed what was before it",
+    "autocommit statement begun",
+    "autocommit statement ran",
+    "autocommit statement journaled",
+    "lock released",
+    "report delivered",
+)
+AGAIN = (
+    "revision begun",
+    "history row written",
+    "autocommit statement begun",
+    "autocommit statement ran",
+    "autocommit statement journaled",
+)
+WATCHED = """
+import os, signal, sys
+from tidegate_migrate import boundary, cli
+
+deadly, nth = sys.argv[1], int(sys.argv[2])
+passed = []
+
+def reached(step):
+    passed.append(step)
+    if step == deadly and passed.count(step) == nth:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+boundary.reached = reached
+code = cli.main(sys.argv[3:])
+print("|".join(dict.fromkeys(passed)), file=sys.stderr)
+sys.exit(code)
+"""
+IN_PARTS = """
+op.execute("ALTER TABLE t ADD y int")
+with op.get_context().autocommit_block():
+    op.create_index("t_x", "t", ["x"], postgresql_concurrently=True)
+    op.execute("CREATE UNIQUE INDEX CONCURRENTLY t_y ON t (y)")
+op.execute("ALTER TABLE t ADD z int")
+"""
+
+Watched = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def in_parts(project: AlembicProject) -> AlembicProject:
+    """Three revisions; the second commits twice before it is done."""
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    return project.written("b", "a", body=IN_PARTS).revision("c", "b", sql="CREATE TABLE u ()")
+
+
+@pytest.fixture
+def watched(database_url: str) -> Watched:
+    """Run `up` in a process that kills itself at the nth time it comes to a step."""
+
+    def run(config: Path, step: str = "", nth: int = 1) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", WATCHED, step, str(nth), "up", "--config", str(config)],
+            env=clean_environment() | {"DATABASE_URL": database_url},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def test_a_run_comes_to_each_of_the_steps_that_are_named_here(
+    in_parts: AlembicProject, watched: Watched
+) -> None:
+    run = watched(in_parts.config)
+    assert run.returncode == 0, run.stderr
+    assert set(run.stderr.splitlines()[-1].split("|")) == set(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("step", "nth"), [*((step, 1) for step in STEPS), *((step, 2) for step in AGAIN)]
+)
+def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
+    step: str, nth: int, in_parts: AlembicProject, watched: Watched, tidegate: Tidegate, rows: Rows
+) -> None:
+    killed = watched(in_parts.config, step, nth)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert version_and_history_agree(rows)
+    code, report = finish(tidegate("up", "--config", in_parts.config, "--json"))
+    assert (code, report.verdict, report.heads) == (0, Verdict.CURRENT, ("c",)), report
+    assert version_and_history_agree(rows)
+    assert rows(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 "
+        "ORDER BY attnum"
+    ) == [("x",), ("y",), ("z",)]
+    assert rows(
+        "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "WHERE i.indrelid = 't'::regclass ORDER BY 1"
+    ) == [("t_x", True), ("t_y", True)]
+    assert rows("SELECT count(*) FROM tidegate_unfinished") == [(0,)]
+
+
+def version_and_history_agree(rows: Rows) -> bool:
+    [(made,)] = rows("SELECT to_regclass('alembic_version') IS NOT NULL")
+    heads = rows("SELECT version_num FROM alembic_version") if made else []
+    [(made,)] = rows("SELECT to_regclass('tidegate_schema_history') IS NOT NULL")
+    history = rows("SELECT revision FROM tidegate_schema_history") if made else []
+    expected = "abc"[: "abc".index(heads[0][0]) + 1] if heads else ""
+    return sorted(name for (name,) in history) == list(expected)
+
+
+CUT = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+
+def test_a_connection_that_is_cut_during_ddl_takes_the_revision_back_and_may_be_tried_again(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    project.written("b", "a", body=f"op.execute('ALTER TABLE t ADD y int')\nop.execute({CUT!r})")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.revision) == (5, Failure.UNREACHABLE, "b")
+    assert (report.heads, [done.id for done in report.applied]) == (("a",), ["a"])
+    project.revision("b", "a", sql="ALTER TABLE t ADD y int")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+
+
+def test_a_run_whose_lock_was_lost_commits_nothing_more(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    cut_the_holder = (
+        "SELECT pg_terminate_backend(pid) FROM pg_locks "
+        "WHERE locktype = 'advisory' AND pid <> pg_backend_pid() AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    project.written(
+        "b",
+        "a",
+        body=f"op.execute({cut_the_holder!r})\nop.execute('SELECT pg_sleep(0.2)')\n"
+        "op.execute('CREATE TABLE u ()')",
+    )
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.revision) == (5, Failure.UNREACHABLE, "b")
+    assert "another runner may be at work" in report.message
+    assert report.heads == ("a",)
+    assert rows("SELECT to_regclass('u')") == [(None,)]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    # The server's own error; a disk that is really full would stop every other test as well.
+    full = "DO $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$"
+    project.written("a", body=f"op.execute('CREATE TABLE t (x int)')\nop.execute({full!r})")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (1, Failure.MIGRATION_ERROR)
+    assert "disk is full: make room" in report.hint
+    assert rows("SELECT to_regclass('t')") == [(None,)]
+
+
+def test_a_graph_that_goes_in_circles_is_refused(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a", "c").revision("b", "a").revision("c", "b")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert "cycle" in report.message.lower()
+
+
+def test_two_heads_are_two_branches_and_both_are_applied(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a").revision("x", "a").revision("y", "a")
+    project.revision("other_base")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("other_base", "x", "y"))
+
+
+def test_a_database_that_comes_back_after_a_while_is_waited_for(
+    project: AlembicProject, tidegate: Tidegate, postgres: str, database_url: str
+) -> None:
+    project.revision("a")
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        [name] = connection.execute(
+            "SELECT substring(%s FROM 'test_[0-9a-f]+')", [database_url]
+        ).fetchone() or [""]
+        refuse = f"ALTER DATABASE {name} ALLOW_CONNECTIONS"
+        connection.execute(f"{refuse} false".encode())
+        run = tidegate("up", "--config", project.config, "--json")
+        assert run.stderr
+        assert "waiting up to 60 s for the database" in run.stderr.readline()
+        connection.execute(f"{refuse} true".encode())
+    code, report = finish(run)
+    assert (code, report.outcome) == (0, Outcome.DONE)
+
+
+def test_a_killed_runners_statement_that_still_runs_is_waited_for(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    project.revision("a")
+    orphan = f"{database_url}&application_name=tidegate%20migration%20on%20gone"
+    with psycopg.connect(orphan) as connection:
+        connection.execute("SELECT 1")
+        run = tidegate("up", "--config", project.config, "--json", "--lock-timeout", "1")
+        code, report = finish(run)
+        assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)
+        assert f"pg_terminate_backend({connection.info.backend_pid})" in report.hint
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0

@@ -1,0 +1,250 @@
+"""A migration waits for others without stopping them: time-outs, tries, and what they leave."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.migrate.conftest import Rows, Tidegate, finish
+from tests.migrate.project import ASYNC_ENV, SYNC_ENV, AlembicProject
+from tidegate.schema import Failure
+from tidegate_migrate.indexes import ConcurrentIndex, built_by, waits_without_blocking
+from tidegate_migrate.patience import Patience, sqlstate
+
+ASYNCPG_ENV = (
+    "from alembic import context\n"
+    "url = context.config.get_main_option('sqlalchemy.url').replace('+psycopg', '+asyncpg')\n"
+    "context.config.set_main_option('sqlalchemy.url', url.replace('%', '%%'))\n" + ASYNC_ENV
+)
+ENVS = pytest.mark.parametrize(
+    "env", [SYNC_ENV, ASYNC_ENV, ASYNCPG_ENV], ids=["psycopg", "async psycopg", "asyncpg"]
+)
+INDEX = (
+    "with op.get_context().autocommit_block():\n"
+    "    op.create_index('t_x', 't', ['x'], unique=True, postgresql_concurrently=True)"
+)
+IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = 't_x'::regclass"
+
+
+@pytest.fixture
+def reader(database_url: str) -> Iterator[psycopg.Connection]:
+    """Somebody who has read the table `t` and keeps the transaction open."""
+    with psycopg.connect(database_url, application_name="a long report") as connection:
+        connection.execute("CREATE TABLE t (x int)")
+        connection.commit()
+        connection.execute("SELECT * FROM t")
+        yield connection
+
+
+@ENVS
+def test_ddl_behind_a_long_reader_lets_others_through_and_gets_there_in_the_end(
+    env: str,
+    tmp_path: Path,
+    tidegate: Tidegate,
+    reader: psycopg.Connection,
+    database_url: str,
+    rows: Rows,
+) -> None:
+    project = AlembicProject(tmp_path / "project", env).revision("a", sql="ALTER TABLE t ADD y int")
+    project.revision("b", "a", sql="ALTER TABLE t ADD z int")
+    run = tidegate("up", "--config", project.config, "--json", "--ddl-lock-timeout", "0.3")
+    lines_until(run, "waiting for a lock held by a long report (backend")
+    lines_until(run, "a did not get its locks and was taken back")
+    with psycopg.connect(database_url) as other:  # nobody queues behind it meanwhile
+        other.execute("SET statement_timeout = '1s'")
+        other.execute("SELECT * FROM t")
+    reader.rollback()
+    ended = time.monotonic()
+    code, report = finish(run)
+    assert time.monotonic() - ended < 8  # the pause ends with what it is for
+    assert (code, report.heads) == (0, ("b",))
+    assert rows("SELECT count(*) FROM tidegate_schema_history") == [(2,)]
+
+
+def test_a_lock_that_never_comes_free_is_given_up_and_its_holder_named(
+    project: AlembicProject, tidegate: Tidegate, reader: psycopg.Connection, rows: Rows
+) -> None:
+    project.revision("a", sql="ALTER TABLE t ADD y int")
+    started = time.monotonic()
+    code, report = finish(tidegate("up", "--config", project.config, "--json", "--deadline", "3"))
+    assert time.monotonic() - started < 12
+    assert (code, report.failure, report.revision) == (3, Failure.LOCK_TIMEOUT, "a")
+    assert f"a long report (backend {reader.info.backend_pid}, idle in tra" in report.message
+    assert report.applied == ()
+
+
+def test_a_statement_that_takes_too_long_is_cancelled_and_told_how_to_declare_it(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a", sql="SELECT pg_sleep(20)")
+    up = ("up", "--config", project.config, "--json", "--statement-timeout", "0.5")
+    code, report = finish(tidegate(*up))
+    assert (code, report.failure, report.revision) == (1, Failure.MIGRATION_ERROR, "a")
+    assert 'statement_timeout = "off"' in report.hint
+
+
+def test_a_declared_statement_timeout_holds_for_its_revision_only(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    note = "INSERT INTO seen VALUES (current_setting('statement_timeout'))"
+    project.revision("a", sql=f"CREATE TABLE seen (x text); {note}")
+    for name, below, declared in (("b", "a", '"off"'), ("c", "b", "90.5"), ("d", "c", "None")):
+        project.written(
+            name, below, head=f"statement_timeout = {declared}", body=f"op.execute({note!r})"
+        )
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    assert rows("SELECT x FROM seen") == [("30s",), ("0",), ("90500ms",), ("30s",)]
+
+
+def test_a_statement_timeout_that_is_none_is_refused_before_anything_runs(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.written("a", head='statement_timeout = "long"', body="pass")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert 'or "off"' in report.hint
+
+
+@ENVS
+def test_an_index_left_invalid_by_an_earlier_try_is_dropped_and_built_again(
+    env: str, tmp_path: Path, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    project = AlembicProject(tmp_path / "project", env).written("a", body=INDEX)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (x int)")
+        connection.execute("INSERT INTO t VALUES (1), (1)")
+        code, report = finish(tidegate("up", "--config", project.config, "--json"))
+        assert (code, report.revision) == (1, "a"), report
+        assert rows(IS_VALID) == [(False,)]
+        connection.execute("TRUNCATE t")
+    code, _ = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, rows(IS_VALID)) == (0, [(True,)])
+
+
+def test_an_index_that_somebody_else_has_made_is_no_work_of_an_earlier_run(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    project.written("a", body=INDEX)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (x int)")
+        connection.execute("CREATE INDEX t_x ON t (x)")
+    for _ in range(2):  # what failed once is not taken for done the second time
+        code, report = finish(tidegate("up", "--config", project.config, "--json"))
+        assert (code, report.failure) == (1, Failure.MIGRATION_ERROR)
+        assert '"t_x" already exists' in report.message
+
+
+def test_an_index_built_concurrently_waits_for_an_old_transaction_longer_than_any_time_out(
+    project: AlembicProject, tidegate: Tidegate, reader: psycopg.Connection, rows: Rows
+) -> None:
+    reader.execute("INSERT INTO t VALUES (1)")
+    project.written("a", body=INDEX)
+    up = ("up", "--config", project.config, "--json", "--deadline", "60")
+    run = tidegate(*up, "--ddl-lock-timeout", "0.2", "--statement-timeout", "0.5")
+    lines_until(run, "waiting for a lock held by a long report")
+    time.sleep(1)  # longer than both
+    reader.rollback()
+    _, errors = run.communicate(timeout=60)
+    assert (run.returncode, rows(IS_VALID)) == (0, [(True,)])
+    assert "taken back" not in errors
+
+
+def test_a_half_done_revision_whose_file_was_changed_is_refused_with_the_way_out(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    body = (
+        "op.execute('CREATE TABLE t (x int)')\n"
+        "with op.get_context().autocommit_block():\n    op.execute('SELECT 1/0')"
+    )
+    project.written("a", body=body)
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 1
+    project.written("a", body=body.replace("x int", "x bigint"))
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.revision) == (1, Failure.MIGRATION_ERROR, "a")
+    assert "its file no longer begins with them" in report.message
+    assert 'delete the revision\'s row from "public"."tidegate_unfinished"' in report.hint
+    project.written("a", body=body.replace("1/0", "1/1"))
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+
+
+def lines_until(run: subprocess.Popen[str], words: str) -> None:
+    """Read what a run says up to the line with these words."""
+    assert run.stderr
+    told: list[str] = []
+    for line in run.stderr:
+        told.append(line)
+        if words in line:
+            return
+    raise AssertionError("".join(told))
+
+
+@given(
+    deadline=st.floats(0, 1000),
+    chances=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=50),
+)
+def test_patience_never_lasts_past_its_deadline_and_waits_longer_each_time(
+    deadline: float, chances: list[float]
+) -> None:
+    now = 0.0
+    drawn = iter(chances)
+    patience = Patience(deadline, lambda: now, lambda: next(drawn))
+    steps: list[float] = []
+    for _ in chances:
+        pause = patience.pause()
+        if pause is None:
+            assert now >= deadline
+            return
+        steps.append(pause)
+        now += pause
+        assert now <= deadline * (1 + 1e-9)
+    for number, pause in enumerate(steps[:-1]):
+        step = min(15.0, 0.5 * 2**number)
+        assert step / 2 <= pause <= step
+
+
+def test_the_error_code_is_found_however_deep_it_was_wrapped() -> None:
+    def raised(error: Callable[[], BaseException]) -> BaseException:
+        try:
+            try:
+                raise psycopg.errors.LockNotAvailable("x")
+            except psycopg.Error as cause:
+                raise error() from cause
+        except BaseException as outer:
+            return outer
+
+    assert sqlstate(raised(lambda: RuntimeError("y"))) == "55P03"
+    assert sqlstate(RuntimeError("z")) == ""
+
+
+@pytest.mark.parametrize(
+    ("statement", "name", "table"),
+    [
+        ("CREATE INDEX CONCURRENTLY a ON t (x)", "a", "t"),
+        ("create unique index concurrently If Not Exists A on only s.T (x)", "a", "s.T"),
+        (
+            '-- why\n/* so */ CREATE INDEX CONCURRENTLY "a ""b" ON "S"."t x" (y)',
+            'a "b',
+            '"S"."t x"',
+        ),
+    ],
+)
+def test_the_index_that_a_statement_builds_is_known_by_name_and_table(
+    statement: str, name: str, table: str
+) -> None:
+    assert built_by(statement) == ConcurrentIndex(name, table)
+    assert waits_without_blocking(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE INDEX a ON t (x)", "CREATE INDEX CONCURRENTLY ON t (x)", "SELECT 'concurrently'", ""],
+)
+def test_other_statements_build_no_index_concurrently(statement: str) -> None:
+    assert built_by(statement) is None
