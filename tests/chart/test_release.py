@@ -188,7 +188,7 @@ def test_helm_hears_of_a_failed_migration_before_its_own_patience_ends() -> None
 
 def test_a_migration_out_of_time_is_told_to_stop_before_its_pod_would_be_deleted() -> None:
     """At the Job's deadline its pod goes, with report and log; at its own deadline it stays."""
-    for deadline in (136, 270, 3500):
+    for deadline in (256, 270, 3500):
         spec = release(migrations={"activeDeadlineSeconds": deadline})["Job/migration"]["spec"]
         assert spec["activeDeadlineSeconds"] == deadline
         assert spec["template"]["spec"]["activeDeadlineSeconds"] == deadline - 15
@@ -202,9 +202,9 @@ def test_only_failures_that_time_can_mend_are_tried_again() -> None:
     assert disruption["action"] == "Ignore"
     assert disruption["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
     assert hopeless["action"] == "FailJob"
-    # 1 migration-error, 2 settings, 4 incompatible, 143 terminated; 3 lock-timeout and
-    # 5 unreachable may pass.
-    assert hopeless["onExitCodes"]["values"] == [1, 2, 4, 143]
+    # 1 migration-error, 2 settings, 4 incompatible, 6 lint, 143 terminated; 3 lock-timeout
+    # and 5 unreachable may pass.
+    assert hopeless["onExitCodes"]["values"] == [1, 2, 4, 6, 143]
     assert hopeless["onExitCodes"]["containerName"] == container_of({"spec": spec})["name"]
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     assert spec["backoffLimit"] == 2

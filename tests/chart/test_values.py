@@ -138,9 +138,9 @@ def test_the_schema_refuses_a_wrong_value_by_name(
             "autoscaling.enabled needs resources.requests.cpu",
         ),
         (
-            {"migrations": {"activeDeadlineSeconds": 135}},
-            "migrations.activeDeadlineSeconds (135) is not above migrations.lockTimeoutSeconds + "
-            "migrations.connectTimeoutSeconds + 15 (135)",
+            {"migrations": {"activeDeadlineSeconds": 255}},
+            "migrations.activeDeadlineSeconds (255) is not above migrations.lockTimeoutSeconds + "
+            "migrations.connectTimeoutSeconds + migrations.deadlineSeconds + 15 (255)",
         ),
     ],
     ids=str,

@@ -29,6 +29,7 @@ problems are told at once, each with the value's name and what to do.
   "DIRECT_URL" "database.directUrlKey"
   "TIDEGATE_ADMIN_PORT" "admin.port"
   "TIDEGATE_CONNECT_TIMEOUT" "migrations.connectTimeoutSeconds"
+  "TIDEGATE_DEADLINE" "migrations.deadlineSeconds"
   "TIDEGATE_DRAIN_DELAY" "drain.delaySeconds"
   "TIDEGATE_DRAIN_TIMEOUT" "drain.timeoutSeconds"
   "TIDEGATE_IMAGE" "image"
@@ -73,9 +74,9 @@ problems are told at once, each with the value's name and what to do.
 {{- end -}}
 
 {{- $stop := include "tidegate-service.stopSeconds" . | int64 -}}
-{{- $waits := add .Values.migrations.lockTimeoutSeconds .Values.migrations.connectTimeoutSeconds $stop -}}
+{{- $waits := add .Values.migrations.lockTimeoutSeconds .Values.migrations.connectTimeoutSeconds .Values.migrations.deadlineSeconds $stop -}}
 {{- if and (eq .Values.migrations.strategy "hook") (le (.Values.migrations.activeDeadlineSeconds | int64) $waits) -}}
-{{- $problems = append $problems (printf "migrations.activeDeadlineSeconds (%d) is not above migrations.lockTimeoutSeconds + migrations.connectTimeoutSeconds + %d (%d): the Job would be killed before it can say what it waited for" (.Values.migrations.activeDeadlineSeconds | int64) $stop $waits) -}}
+{{- $problems = append $problems (printf "migrations.activeDeadlineSeconds (%d) is not above migrations.lockTimeoutSeconds + migrations.connectTimeoutSeconds + migrations.deadlineSeconds + %d (%d): the Job would be killed before it can say what it waited for" (.Values.migrations.activeDeadlineSeconds | int64) $stop $waits) -}}
 {{- end -}}
 
 {{- if $problems -}}
