@@ -14,7 +14,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench import flush, inprocess, memory, restarts, sockets, start
+from bench import (
+    backfill,
+    flush,
+    inprocess,
+    memory,
+    restarts,
+    sockets,
+    start,
+    upgrade,
+    waiting,
+)
 from bench.figures import Figures
 from bench.goals import judge
 from bench.processes import ROOT, BenchError, cores
@@ -33,6 +43,9 @@ SECTIONS = {
     "memory": (memory.measure, "resident memory after the load"),
     "restarts": (restarts.measure, "requests that fail while the process is replaced"),
     "flush": (flush.measure, "what is left of 100 requests that arrive after SIGTERM"),
+    "upgrade": (upgrade.measure, "a whole migration run: wall time as a multiple of Alembic's"),
+    "waiting": (waiting.measure, "queries while an ALTER TABLE waits behind a reader of 30 s"),
+    "backfill": (backfill.measure, "queries beside a backfill of a million rows"),
 }
 PACKAGES = (
     "fastapi",
@@ -48,6 +61,9 @@ PACKAGES = (
     "sentry-sdk",
     "logfire",
     "elastic-apm",
+    "alembic",
+    "sqlalchemy",
+    "psycopg",
 )
 
 

@@ -50,6 +50,10 @@ GOALS = (
     Goal("flush", FULL, "spans", "≥", 100, "spans of 100 requests that arrive after SIGTERM"),
     Goal("flush", FULL, "logged", "≥", 100, "log lines of 100 requests that arrive after SIGTERM"),
     Goal("flush", FULL, "counted", "≥", 100, "metrics of 100 requests that arrive after SIGTERM"),
+    Goal("upgrade", "tidegate", "nothing pending", "≤", 1.0, "up with nothing pending"),
+    Goal("upgrade", "tidegate", "500 pending", "≤", 1.15, "up with 500 pending revisions"),
+    Goal("waiting", "tidegate", "ratio", "≤", 2.0, "p99 while an ALTER waits behind a reader"),
+    Goal("backfill", "backfill", "ratio", "≤", 1.5, "p99 beside a backfill of 1,000,000 rows"),
 )
 
 
