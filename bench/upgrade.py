@@ -34,8 +34,8 @@ def measure(setting: Setting) -> Figures:
     nothing: defaultdict[str, list[float]] = defaultdict(list)
     pending: defaultdict[str, list[float]] = defaultdict(list)
     with database(setting) as (url, folder):
-        statements = [f"ALTER TABLE things ADD COLUMN c{number} integer" for number in range(500)]
-        write_project(folder, ["CREATE TABLE things (id bigint PRIMARY KEY)", *statements])
+        columns = (f"ALTER TABLE things ADD COLUMN c{n} integer" for n in range(PENDING))
+        write_project(folder, ["CREATE TABLE things (id bigint PRIMARY KEY)", *columns])
         with setting.progress.step("upgrade: a database that is up to date"):
             current = _create(url, "current")
             _run(COMMANDS["tidegate"], folder, current)
