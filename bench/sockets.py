@@ -2,7 +2,9 @@
 
 All servers share one core and only one of them runs at a time: wrk and the sink have the other
 core. A round gives every row one short slice, in random order, and each slice is divided by the
-bare one of the same round, so that a machine that drifts moves both.
+bare one of the same round, so that a machine that drifts moves both. Every few rounds all servers
+are started anew: where its memory lies and how its strings hash makes one process of a row up to
+8 % faster or slower than the next, for as long as it lives.
 """
 
 from __future__ import annotations
@@ -10,16 +12,20 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import defaultdict
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from bench.client import HEADERS
 from bench.figures import Figures, by_median, ratio, share
 from bench.processes import PATH, BenchError, Server
+from bench.rows import Row
 from bench.setting import Setting
 
-ROUNDS = 12
+ROUNDS = 16
+ROUNDS_OF_A_PROCESS = 4
 SLICE_SECONDS = 1
 CONNECTIONS = 16
 SCRIPT = Path(__file__).with_name("load.lua")
@@ -43,28 +49,25 @@ def measure(setting: Setting) -> Figures:
     slices: defaultdict[str, list[Slice]] = defaultdict(list)
     sent: defaultdict[str, int] = defaultdict(int)
     spans = {row.name: -setting.sink.of(row.name, "spans") for row in rows}
-    setting.progress.plan(rounds + 3)
-    with ExitStack() as stack:
-        with setting.progress.step(f"sockets: start {len(rows)} servers"):
-            servers = {row.name: stack.enter_context(setting.start(row)) for row in rows}
-            for server in servers.values():
-                server.until_answering()
-            for server in servers.values():
-                server.pause()
-        for number in range(-1, rounds):
-            title = f"round {number + 1} of {rounds}" if number >= 0 else "warm up"
-            with setting.progress.step(f"sockets: {title}"):
-                for row in setting.shuffled(rows):
-                    seen = _slice(servers[row.name])
-                    sent[row.name] += seen.requests
-                    if number >= 0:
-                        slices[row.name].append(seen)
-        with setting.progress.step("sockets: wait for the last spans"):
-            for server in servers.values():
-                server.resume()
-            setting.sink.settle()
-        for name in spans:
-            spans[name] += setting.sink.of(name, "spans")
+    setting.progress.plan(rounds + 3 * ceil(rounds / ROUNDS_OF_A_PROCESS))
+    for first in range(0, rounds, ROUNDS_OF_A_PROCESS):
+        last = min(first + ROUNDS_OF_A_PROCESS, rounds)
+        with _servers(setting, rows) as servers:
+            with setting.progress.step("sockets: warm up"):
+                for server in servers:
+                    sent[server.name] += _slice(server).requests
+            for number in range(first, last):
+                with setting.progress.step(f"sockets: round {number + 1} of {rounds}"):
+                    for server in setting.dice.sample(servers, len(servers)):
+                        seen = _slice(server)
+                        sent[server.name] += seen.requests
+                        slices[server.name].append(seen)
+            with setting.progress.step("sockets: wait for the last spans"):
+                for server in servers:
+                    server.resume()
+                setting.sink.settle()
+    for name in spans:
+        spans[name] += setting.sink.of(name, "spans")
     figures: Figures = {}
     for row in rows:
         mine = slices[row.name]
@@ -72,6 +75,19 @@ def measure(setting: Setting) -> Figures:
         if row.spans:
             figures[row.name]["spans arrived"] = share(spans[row.name], sent[row.name] * row.spans)
     return figures
+
+
+@contextmanager
+def _servers(setting: Setting, rows: Sequence[Row]) -> Iterator[list[Server]]:
+    """Start a server for each row, and hold all of them still."""
+    with ExitStack() as stack:
+        with setting.progress.step(f"sockets: start {len(rows)} servers"):
+            servers = [stack.enter_context(setting.start(row)) for row in rows]
+            for server in servers:
+                server.until_answering()
+            for server in servers:
+                server.pause()
+        yield servers
 
 
 def _figures(mine: list[Slice], bare: list[Slice]) -> dict[str, float]:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from http import HTTPStatus
+from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 from weakref import WeakMethod
@@ -31,7 +32,7 @@ from tidegate.traceparent import Parent, read_traceparent
 
 if TYPE_CHECKING:  # not imported where they are off
     from tidegate.sentry import Sentry
-    from tidegate.tracing import Entered, Headers, Tracing
+    from tidegate.tracing import Headers, Tracing
 
 logger = logging.getLogger("tidegate.error")
 
@@ -43,6 +44,11 @@ _AHEAD: Final = 32
 """Exchanges that are made in a row, before their requests come."""
 
 _new: Final = object.__new__
+_name: Final = itemgetter(0)
+_LOOKED_AT: Final = frozenset(
+    {b"baggage", b"content-length", b"traceparent", b"tracestate", b"x-request-id"}
+)
+"""Headers of requests. Most have none of these, and a mapping of all would cost 3 µs."""
 _OURS: Final = frozenset({b"x-request-id", b"traceresponse"})
 _OURS_DRAINING: Final = _OURS | {b"connection"}
 
@@ -191,7 +197,6 @@ class Hook:
             yield exchange
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
         tracing = self._tracing
         try:  # no check before: two threads may each run a loop of their own
             exchange = self._prepared.pop()
@@ -199,17 +204,26 @@ class Hook:
             exchange = self._prepare()
         exchange.started = exchange.answered = perf_counter()
         exchange.forward = send
+        headers: Headers | None = None
         parent_id = None
-        if self._read_parent or b"traceparent" in headers or b"x-request-id" in headers:
+        if (
+            exchange.sampled
+            or self._read_parent
+            or not _LOOKED_AT.isdisjoint(map(_name, scope["headers"]))
+        ):
+            headers = dict(scope["headers"])
             parent_id = self._identify(exchange, headers)
         token = _current.set(exchange)
         self.in_flight += 1
-        entered: Entered | None = None
+        span = attached = None
         error: BaseException | None = None
         try:
             if tracing:
                 scope["fastapi.telemetry"] = None  # where a mounted FastAPI looks for its own
-                entered = tracing.enter(exchange, parent_id, scope, headers)
+                if headers is None:
+                    attached = tracing.enter_unsampled()
+                else:
+                    span, attached = tracing.enter(exchange, parent_id, scope, headers)
             app = self._traced_app if exchange.sampled else self._app
             await app(scope, receive, exchange.send)
         except BaseException as raised:
@@ -227,10 +241,12 @@ class Hook:
                 if status == 500:  # an error page is not the application's answer
                     exchange.sent = 0
                 self._report(error, exchange, scope["method"], route)
-            if tracing and entered:
-                tracing.leave(entered, scope, headers, route, status, error)
+            if tracing and attached:
+                if span and headers is not None:
+                    tracing.finish(span, scope, headers, route, status, error)
+                tracing.leave(attached)
             if ledger := self._ledger:
-                size = headers.get(b"content-length")
+                size = headers and headers.get(b"content-length")
                 if size and size.isdigit():
                     exchange.received = int(size)
                 exchange.kind = ledger.kind(scope["method"], status, route)
@@ -278,12 +294,12 @@ class Hook:
             await send(message)
 
         token = _current.set(exchange)
-        entered: Entered | None = None
+        span = attached = None
         error: BaseException | None = None
         try:
             if tracing:
                 scope["fastapi.telemetry"] = None
-                entered = tracing.enter(exchange, parent_id, scope, headers)
+                span, attached = tracing.enter(exchange, parent_id, scope, headers)
             app = self._traced_app if exchange.sampled else self._app
             await self.lifecycle.websockets.run(app, scope, receive_noting, send_noting)
         except WebSocketDisconnect:
@@ -304,8 +320,10 @@ class Hook:
                     perf_counter() - exchange.started,
                     type_name(error) if error else "",
                 )
-            if tracing and entered:
-                tracing.leave(entered, scope, headers, route, exchange.status, error)
+            if tracing and attached:
+                if span:
+                    tracing.finish(span, scope, headers, route, exchange.status, error)
+                tracing.leave(attached)
             _current.reset(token)
             error = None
 
@@ -326,7 +344,8 @@ class Hook:
         wanted = headers.get(b"x-request-id")
         if wanted and _SANE_REQUEST_ID.fullmatch(wanted):
             exchange.request_id = wanted.decode("ascii")
-        exchange.tell()
+        if parent or wanted:
+            exchange.tell()
         return parent_id
 
     def _report(

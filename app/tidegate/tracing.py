@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, Token
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from fastapi import FastAPI
@@ -66,11 +67,17 @@ class _RequestSpan(trace.NonRecordingSpan):
 NOT_SAMPLED: Final = trace.set_span_in_context(_RequestSpan(trace.INVALID_SPAN_CONTEXT), _ROOT)
 """The context of every request that is not sampled."""
 
+_enter_unsampled: Final = partial(_attach, NOT_SAMPLED)
+
 
 class Tracing(Protocol):
     """A backend: makes the current span of a request, and ends it."""
 
     sampling: Sampling
+
+    @property
+    def enter_unsampled(self) -> Callable[[], Token[Context]]:
+        """Makes the current span of a request that is not sampled and names no caller."""
 
     def wrap(self, app: FastAPI, stack: ASGIApp) -> ASGIApp:
         """Return the application's middleware stack as sampled requests go through it."""
@@ -80,22 +87,29 @@ class Tracing(Protocol):
     ) -> Entered:
         """Make the current span."""
 
-    def leave(
+    def finish(
         self,
-        entered: Entered,
+        span: DirectSpan,
         scope: Scope,
         headers: Headers,
         route: str,
         status: int,
         error: BaseException | None,
     ) -> None:
-        """End the span.
+        """End a span that is recorded.
 
         Args:
+            span: from :meth:`enter`.
+            scope: of the request.
+            headers: of the request.
             route: the template, or ``NO_ROUTE``.
             status: of the answer; 0 for a WebSocket.
             error: what nobody handled.
         """
+
+    @property
+    def leave(self) -> Callable[[Token[Context]], object]:
+        """Leaves what one of the above has entered."""
 
 
 class InstrumentedTracing:
@@ -103,6 +117,8 @@ class InstrumentedTracing:
 
     Its middleware makes the server spans, with the ids that are in logs and headers already.
     """
+
+    enter_unsampled = staticmethod(_enter_unsampled)
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
@@ -120,17 +136,20 @@ class InstrumentedTracing:
         expect_server_span((request.trace_id, request.span_id))
         return None, _attach(Context())  # in which the middleware looks for no span
 
-    def leave(
+    def finish(
         self,
-        entered: Entered,
+        span: DirectSpan,
         scope: Scope,
         headers: Headers,
         route: str,
         status: int,
         error: BaseException | None,
     ) -> None:
-        """Leave what :meth:`enter` made current."""
-        _detach(entered[1])
+        """Do nothing: the middleware ends its span itself."""
+
+    def leave(self, attached: Token[Context]) -> None:
+        """Leave what was made current."""
+        _detach(attached)
         expect_server_span(None)
 
 
@@ -152,6 +171,9 @@ class DirectTracing:
         pipeline: takes the spans.
         w3c_only: whether a caller is told of in the headers of W3C alone.
     """
+
+    enter_unsampled = staticmethod(_enter_unsampled)
+    leave = staticmethod(_detach)
 
     def __init__(self, pipeline: Pipeline, *, w3c_only: bool = True) -> None:
         self.sampling = pipeline.sampling
@@ -194,22 +216,7 @@ class DirectTracing:
         )
         return span, _attach(trace.set_span_in_context(span, base))
 
-    def leave(
-        self,
-        entered: Entered,
-        scope: Scope,
-        headers: Headers,
-        route: str,
-        status: int,
-        error: BaseException | None,
-    ) -> None:
-        """End the span; its attributes are those of the stable HTTP conventions."""
-        span, token = entered
-        if span is not None:
-            self._finish(span, scope, headers, route, status, error)
-        _detach(token)
-
-    def _finish(
+    def finish(
         self,
         span: DirectSpan,
         scope: Scope,
@@ -218,6 +225,7 @@ class DirectTracing:
         status: int,
         error: BaseException | None,
     ) -> None:
+        """End the span; its attributes are those of the stable HTTP conventions."""
         error_type = ""
         if error is not None:
             span.record_exception(error)

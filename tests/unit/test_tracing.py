@@ -60,9 +60,11 @@ def traced(
     exporter = SpanExporter(lambda: lambda request, _: sent.append(request), otlp.resource({}))
     tracing = DirectTracing(pipeline_to(exporter, limits))
     request, scope = request_of(path, method)
-    entered = tracing.enter(request, CALLER, scope, headers)
+    recorded, attached = tracing.enter(request, CALLER, scope, headers)
+    assert recorded
     handler(trace.get_current_span())
-    tracing.leave(entered, scope, headers, route, 200, error)
+    tracing.finish(recorded, scope, headers, route, 200, error)
+    tracing.leave(attached)
     assert exporter.flush(10)
     assert exporter.dropped == 0
     (received,) = map(ExportTraceServiceRequest.FromString, sent)
@@ -152,9 +154,10 @@ def test_a_client_with_long_headers_takes_no_memory() -> None:
         for number in range(1000):
             headers = {b"user-agent": b"%d" % number + b"x" * 30_000}
             request, scope = request_of(f"/{number}")
-            tracing.leave(
-                tracing.enter(request, None, scope, headers), scope, headers, "/", 200, None
-            )
+            span, attached = tracing.enter(request, None, scope, headers)
+            assert span
+            tracing.finish(span, scope, headers, "/", 200, None)
+            tracing.leave(attached)
         waiting, _ = tracemalloc.get_traced_memory()
         assert exporter.flush(10)
         sent, _ = tracemalloc.get_traced_memory()
@@ -169,14 +172,14 @@ def test_the_server_span_of_an_instrumentation_has_the_ids_that_are_told_already
     tracer = DirectTracerProvider(pipeline_to(exporter)).get_tracer("test")
     tracing = InstrumentedTracing(read_sampling("always_on", ""))
     request, scope = request_of()
-    entered = tracing.enter(request, None, scope, {})
+    _, attached = tracing.enter(request, None, scope, {})
     with tracer.start_as_current_span("other") as other:
         pass
     with tracer.start_as_current_span("server", kind=SpanKind.SERVER) as server:
         with tracer.start_as_current_span("below", kind=SpanKind.SERVER) as below:
             pass
     again = tracer.start_span("server", otel_context.Context(), SpanKind.SERVER)
-    tracing.leave(entered, scope, {}, NO_ROUTE, 200, None)
+    tracing.leave(attached)
 
     ids = server.get_span_context()
     assert (f"{ids.trace_id:032x}", f"{ids.span_id:016x}") == (TRACE, SPAN)
