@@ -91,6 +91,8 @@ def _find(project: Project, name: str) -> frozenset[str]:
     """Return the revisions of a name, or the one of a file."""
     if not name.endswith(".py"):
         return project.named(name)
+    if Path(name).name == "__init__.py":  # Alembic passes it over too
+        return frozenset()
     wanted = Path(name).resolve()
     for each in project.manifest.revisions:
         if Path(project.scripts.get_revision(each).path).resolve() == wanted:

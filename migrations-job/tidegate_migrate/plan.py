@@ -7,7 +7,17 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
-from tidegate.schema import Applied, Difference, Failure, Manifest, Phase, Verdict, compare, judge
+from tidegate.schema import (
+    UNFINISHED_TABLE,
+    Applied,
+    Difference,
+    Failure,
+    Manifest,
+    Phase,
+    Verdict,
+    compare,
+    judge,
+)
 from tidegate_migrate import guard
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.instances import Instance
@@ -31,13 +41,15 @@ class Plan:
     ``blocked`` maps a revision that the scope asks for to the one that stands in its way: itself,
     or one that it builds on. ``refusal`` says so in words; the run fails with it once
     ``revisions`` are applied. ``guarded`` are the contract revisions among them for which
-    :func:`tidegate_migrate.guard.check` must be asked once more, right before each.
+    :func:`tidegate_migrate.guard.check` must be asked once more, right before each. ``empty``
+    tells that nobody can be hurt, so that lint is not asked either.
     """
 
     revisions: frozenset[str] = frozenset()
     blocked: Mapping[str, str] = field(default_factory=dict)
     refusal: MigrateError | None = None
     guarded: frozenset[str] = frozenset()
+    empty: bool = False
 
     def targets(self, manifest: Manifest) -> tuple[str, ...]:
         """Return the topmost planned revisions: what Alembic is asked to upgrade to."""
@@ -52,6 +64,7 @@ def decide(
     *,
     witnesses: Sequence[Instance] = (),
     nobody_runs_older: bool = False,
+    empty: bool = False,
 ) -> Plan:
     """Plan a run: what it applies, and what it refuses then.
 
@@ -59,15 +72,15 @@ def decide(
         witnesses: the service processes that report to this database; needed where the scope
             asks for contract revisions.
         nobody_runs_older: a person's word that no older image runs; no witness is asked then.
+        empty: the database has no tables, so that no older image can be running against it.
 
     Raises:
         MigrateError: ``incompatible``: the database holds what this image cannot go on from.
     """
     difference = compare(manifest, applied)
-    _refuse_what_is_ahead(difference)
-    if not applied.heads and not applied.history:
-        # Nothing was ever applied here, so no older image can be running against it.
-        return Plan(frozenset(difference.pending))
+    _refuse_what_is_ahead(difference, applied)
+    if empty:
+        return Plan(frozenset(difference.pending), empty=True)
     contract = {name for name, phase in difference.pending.items() if phase is Phase.CONTRACT}
     objections: Mapping[str, MigrateError] = {}
     if scope is not Scope.EXPAND and not nobody_runs_older:
@@ -126,14 +139,22 @@ def make_plan(
     return Plan(frozenset(chosen), {name: stop[name] for name in asked if name in stop})
 
 
-def _refuse_what_is_ahead(difference: Difference) -> None:
+def _refuse_what_is_ahead(difference: Difference, applied: Applied) -> None:
     verdict = judge(difference)
     if verdict is Verdict.AHEAD_INCOMPATIBLE:
         blocking = next(name for name, phase in difference.ahead.items() if phase is Phase.CONTRACT)
+        begun = blocking in applied.begun
         raise MigrateError(
             Failure.INCOMPATIBLE,
-            f"the database holds contract revision {blocking}, which this image does not ship",
-            hint=f"release an image that ships {blocking}",
+            f"the database holds {'a part of ' if begun else ''}contract revision {blocking}, "
+            "which this image does not ship",
+            hint=f"release an image that ships {blocking}"
+            + (
+                f", which finishes it; or undo by hand what it did, and delete its row from "
+                f"{UNFINISHED_TABLE}"
+                if begun
+                else ""
+            ),
             revision=blocking,
         )
     if verdict is Verdict.UNKNOWN:

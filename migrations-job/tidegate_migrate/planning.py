@@ -108,8 +108,7 @@ def preview(settings: Settings, say: Say) -> Preview:
         version = at.connection.info.server_version
     report = at.report(applied, Outcome.DONE if plan.revisions else Outcome.NOTHING_TO_DO)
     rendered = render(at.project, report.pending)
-    empty = not applied.heads and not applied.history
-    findings = () if empty else _lint_apart(at.project, plan, rendered, version)
+    findings = () if plan.empty else _lint_apart(at.project, plan, rendered, version)
     if settings.nobody_runs_older:
         findings = excuse(at.project.manifest, findings)
     then = excused_as_contract(at.project.manifest, findings)
@@ -121,7 +120,7 @@ def preview(settings: Settings, say: Say) -> Preview:
         rollback.needed(at.project.manifest, applied),
         rollback.needed(then, applied, plan.revisions),
         rollback.without_row(at.project.manifest, applied),
-        unlinted=empty and bool(rendered),
+        unlinted=plan.empty and bool(rendered),
     )
 
 

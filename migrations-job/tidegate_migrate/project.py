@@ -6,6 +6,7 @@ import hashlib
 import json
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from alembic.util import CommandError, to_tuple
 
 from tidegate.schema import Failure, Manifest, Phase, Revision
 from tidegate_migrate.failure import MigrateError
+from tidegate_migrate.stdout import kept_clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,15 @@ class Project:
 
 
 def load(config_file: Path) -> Project:
-    """Read the project that an ``alembic.ini`` names.
+    """Read the project that an ``alembic.ini`` names, or the ``pyproject.toml`` beside it.
 
     Raises:
         MigrateError: there is no such file, or the revisions in it do not load.
     """
-    if not config_file.is_file():
+    ini, toml = config_file, config_file.with_name("pyproject.toml")
+    if ini == toml:
+        ini = toml.with_name("alembic.ini")
+    if not ini.is_file() and not _configures_alembic(toml):
         raise MigrateError(
             Failure.SETTINGS,
             f"there is no Alembic configuration at {config_file}",
@@ -79,29 +84,56 @@ def load(config_file: Path) -> Project:
         )
     # What an env.py may look for of the command line, as Alembic's own would have it.
     options = Namespace(x=None, sql=False, tag=None, revision="heads", name="alembic")
-    config = Config(str(config_file), cmd_opts=options)
+    # env.py configures its logging from the ini file, unless there is none.
+    config = Config(ini if ini.is_file() else None, toml, cmd_opts=options)
     try:
-        scripts = ScriptDirectory.from_config(config)
-        # Alembic lists from the heads down; a manifest reads better from the base up.
-        shipped = list(scripts.walk_revisions())[::-1]
-        manifest = Manifest.of(_revision(scripts, script) for script in shipped)
-        timeouts = {script.revision: _statement_timeout(script) for script in shipped}
-    except MigrateError:
+        with kept_clean():
+            scripts = ScriptDirectory.from_config(config)
+            if not scripts.get_heads():
+                scripts = _as_env_says(config)
+            # Alembic lists from the heads down; a manifest reads better from the base up.
+            shipped = list(scripts.walk_revisions())[::-1]
+            manifest = Manifest.of(_revision(scripts, script) for script in shipped)
+            timeouts = {script.revision: _statement_timeout(script) for script in shipped}
+    except (MigrateError, KeyboardInterrupt):
         raise
     # A revision is anybody's code; a broken graph is a KeyError of Alembic's.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise MigrateError(
             Failure.SETTINGS,
             f"the revisions of {config_file} do not load: {type(error).__name__}: {error}",
             hint="run `alembic history` beside it and mend what it names",
         ) from error
     ignored = {
-        script.revision: json.dumps(script.module.lint_ignore, sort_keys=True, default=str)
+        script.revision: json.dumps(reasons, sort_keys=True)
         for script in shipped
-        if getattr(script.module, "lint_ignore", None)
+        if (reasons := _lint_ignored(script))
     }
     declared = {name: seconds for name, seconds in timeouts.items() if seconds is not None}
     return Project(config, scripts, manifest, declared, ignored)
+
+
+def _configures_alembic(toml: Path) -> bool:
+    return toml.is_file() and "[tool.alembic]" in toml.read_text("utf-8")
+
+
+def _as_env_says(config: Config) -> ScriptDirectory:
+    """Return the scripts with the ``version_locations`` that env.py sets, should it do so.
+
+    It is asked in Alembic's offline mode. One that cannot be is left as it is: so is a project
+    that has no revisions yet.
+    """
+    from alembic.runtime.environment import EnvironmentContext
+
+    scripts = ScriptDirectory.from_config(config)
+    asked = EnvironmentContext(
+        config, scripts, as_sql=True, fn=lambda *_: (), destination_rev="heads"
+    )
+    with asked, kept_clean(), suppress(Exception, SystemExit):
+        scripts.run_env()
+    found = ScriptDirectory.from_config(config)
+    found.version_locations = scripts.version_locations
+    return found
 
 
 def _revision(scripts: ScriptDirectory, script: Script) -> Revision:
@@ -118,6 +150,16 @@ def _revision(scripts: ScriptDirectory, script: Script) -> Revision:
     names = (*to_tuple(script.down_revision, ()), *to_tuple(script.dependencies, ()))
     down = {below.revision for below in scripts.get_revisions(names) if below}
     return Revision(script.revision, phase, tuple(sorted(down)))
+
+
+def _lint_ignored(script: Script) -> dict[str, str]:
+    """Return the rules that are switched off with a reason; the rest is lint's to name."""
+    declared = getattr(script.module, "lint_ignore", None)
+    return {
+        rule: reason
+        for rule, reason in (declared.items() if isinstance(declared, dict) else ())
+        if isinstance(rule, str) and isinstance(reason, str)
+    }
 
 
 def _statement_timeout(script: Script) -> float | None:

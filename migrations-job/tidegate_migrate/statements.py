@@ -9,28 +9,41 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import get_ident
 from traceback import extract_tb
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, Final, NoReturn
 
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, event
+from alembic.util import load_python_file
+from sqlalchemy import Engine, event, text
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import CompileError, NoInspectionAvailable, SQLAlchemyError
 
 from tidegate_migrate.lint.parsing import split
 from tidegate_migrate.project import Project
+from tidegate_migrate.stdout import kept_clean
 
 __all__ = ["Rendered", "Statement", "render"]
 
 _OURS: Final = {"connection", "dialect", "dialect_name", "output_buffer", "output_encoding", "url"}
 """What env.py says about where the SQL goes; rendered, it goes to PostgreSQL on paper."""
+_DRIVERS: Final = {
+    "psycopg.generators": "connect",
+    "psycopg2": "_connect",
+    "asyncpg.connect_utils": "_connect",
+}
+"""The module of each driver that connects, and its function that does, whoever calls it."""
+_PLACEHOLDER: Final = re.compile(r"%(\(\w+\))?s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +143,10 @@ def _render_one(
     recorder = _Recorder(script.path)
     recorder.observe(environment, context)
     try:
-        script.module.upgrade(**arguments)
+        # A module of its own: the run is to find the other one as if nobody had been there.
+        module = load_python_file(*os.path.split(script.path))
+        with _no_driver():
+            module.upgrade(**arguments)
     # A revision is anybody's code; without a database it may raise whatever it likes.
     except (Exception, SystemExit, _ConnectsError) as error:
         recorder.missing = f"{_where(error, script.path)}{_words(error)}{trouble}"
@@ -183,16 +199,17 @@ class _Recorder:
         bind: Any = _Bind(context.dialect, on_bind)
         context.connection = impl.connection = bind
         environment.is_offline_mode = self._asked_for_the_mode  # type: ignore[method-assign]
+        context.__class__ = _observed(self._asked_for_the_mode)
 
     def _write(self, text: str) -> None:
         call = _line_in(self._path)
         parts = split(text)
-        for sql in parts:
-            line = _search(self._path, call, sql) if call and len(parts) > 1 else call
+        for part in parts:
+            line = _search(self._path, call, part) if call and len(parts) > 1 else call
             self.statements.append(
-                Statement(sql, self._next_line, line, self._in_transaction, self._old_type)
+                Statement(part, self._next_line, line, self._in_transaction, self._old_type)
             )
-            self._next_line += sql.count("\n") + 2
+            self._next_line += part.count("\n") + 2
 
     def _enter(self, transaction: bool) -> None:
         self._in_transaction = transaction
@@ -202,8 +219,28 @@ class _Recorder:
         return True
 
 
+def _observed(ask: Callable[[], bool]) -> type[MigrationContext]:
+    """Return the class of a context that asks when anybody but Alembic wants to know its mode."""
+
+    class Observed(MigrationContext):
+        @property
+        def as_sql(self) -> bool:  # type: ignore[override]
+            asker = sys._getframe(1).f_globals.get("__name__", "")
+            return asker.startswith(("alembic.", "tidegate_migrate.")) or ask()
+
+    return Observed
+
+
 class _Bind(MockConnection):
     """What ``op.get_bind()`` returns: takes statements, and has nothing else to offer."""
+
+    def exec_driver_sql(self, sql: str, *_: object) -> Any:  # noqa: ANN401 - as Connection's
+        # In the driver's own form: what PostgreSQL's parser reads is made of it.
+        plain = _PLACEHOLDER.sub("$1", sql).replace("%%", "%")
+        return self.execute(text(plain.replace(":", r"\:")))
+
+    def close(self) -> None:
+        """Let a revision close it, as it could a connection."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"it asks the connection for .{name}")
@@ -227,7 +264,7 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with redirect_stdout(io.StringIO()):
+        with kept_clean(), redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(level)
@@ -249,6 +286,32 @@ def _no_database() -> Iterator[None]:
         yield
     finally:
         event.remove(Engine, "do_connect", refuse)
+
+
+@contextmanager
+def _no_driver() -> Iterator[None]:
+    """Stop those who connect without SQLAlchemy; other threads, the runner's own, may."""
+    rendering = get_ident()
+
+    def unless_rendering(theirs: Callable[..., Any]) -> Callable[..., Any]:
+        def connect(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - the driver's own
+            if get_ident() == rendering:
+                raise _ConnectsError("it connects to the database")
+            return theirs(*args, **options)
+
+        return connect
+
+    before: list[tuple[ModuleType, str, Callable[..., Any]]] = []
+    try:
+        for name, how in _DRIVERS.items():
+            with suppress(ImportError, AttributeError):  # another driver, or another form of it
+                driver = import_module(name)
+                before.append((driver, how, getattr(driver, how)))
+                setattr(driver, how, unless_rendering(getattr(driver, how)))
+        yield
+    finally:
+        for driver, how, theirs in before:
+            setattr(driver, how, theirs)
 
 
 def _existing_type(construct: object, context: MigrationContext) -> str:
@@ -280,7 +343,7 @@ def _where(error: BaseException, path: str) -> str:
 
 
 def _words(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    words = " ".join(str(error).split())
     if isinstance(error, NoInspectionAvailable):
         return "it inspects the database"
-    return text if text.startswith("it ") else f"{type(error).__name__}: {text}"
+    return words if words.startswith("it ") else f"{type(error).__name__}: {words}"

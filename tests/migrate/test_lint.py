@@ -16,6 +16,7 @@ from tidegate_migrate.lint.check import Classified, classify, lint
 from tidegate_migrate.lint.findings import Finding, as_dicts, describe, errors
 from tidegate_migrate.lint.rules import RULES, Level
 from tidegate_migrate.lint.squawk import SQUAWK_RULES
+from tidegate_migrate.lint_first import excuse, excused_as_contract
 from tidegate_migrate.project import load
 
 DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
@@ -97,6 +98,15 @@ def test_a_check_that_is_validated_where_it_is_added_blocks_and_in_a_step_of_its
     assert lint(loaded, ["b"]) == ()
 
 
+def test_a_comment_at_the_end_of_a_statement_hides_nothing_of_the_next(
+    tmp_path: Path,
+) -> None:
+    project = Project(tmp_path / "project")
+    project.revision("a", "op.execute('SELECT 1 -- note')\nop.create_index('i', 't', ['c'])")
+    found = lint(load(tmp_path / "project" / "alembic.ini"), ["a"])
+    assert rules(found) == {"require-concurrent-index-creation"}
+
+
 def test_squawk_is_told_which_server_will_run_it(project: AlembicProject) -> None:
     project.revision("a", sql="ALTER TABLE t ADD c int DEFAULT 1")
     loaded = load(project.config)
@@ -114,6 +124,18 @@ def test_a_table_that_a_pending_revision_makes_can_be_changed_without_care(
         "require-concurrent-index-creation",
         "require-concurrent-index-deletion",
     }
+
+
+def test_a_table_that_may_be_there_already_and_one_that_is_hidden_are_in_use(
+    project: AlembicProject,
+) -> None:
+    index = "CREATE INDEX i ON t (c)"
+    project.revision("a", sql="CREATE TABLE IF NOT EXISTS t (c int)")
+    project.revision("b", "a", sql="CREATE TEMP TABLE t (c int); CREATE INDEX j ON t (c)")
+    project.revision("c", "b", sql=index)
+    found = findings(project)
+    assert rules(found) == {"require-concurrent-index-creation"}
+    assert [finding.revision for finding in found] == ["c"]
 
 
 def test_an_index_built_concurrently_in_an_autocommit_block_is_fine(tmp_path: Path) -> None:
@@ -148,11 +170,20 @@ def test_a_suppression_that_is_no_dictionary_is_an_error_and_no_crash(tmp_path: 
     assert {one.rule for one in errors(found)} == {"drop-column", "ignore-without-reason"}
 
 
-def test_a_revision_that_reads_the_database_says_so(tmp_path: Path) -> None:
-    Project(tmp_path / "project").revision("a", "op.get_bind().execute(sa.text('SELECT 1')).all()")
-    (finding,) = lint(load(tmp_path / "project" / "alembic.ini"), ["a"])
-    assert (finding.rule, finding.level) == ("not-renderable", Level.WARNING)
-    assert "line 7: it reads what a statement returned" in finding.reason
+def test_what_is_not_seen_of_a_revision_counts_as_a_break_unless_it_may_be_one(
+    tmp_path: Path,
+) -> None:
+    project = Project(tmp_path / "project")
+    body = "op.get_bind().execute(sa.text('SELECT 1')).all()\nop.drop_column('t', 'c')"
+    project.revision("a", body).revision("b", body, head="phase = 'contract'")
+    loaded = load(tmp_path / "project" / "alembic.ini")
+    expand, contract = lint(loaded, ["a", "b"])
+    assert (expand.rule, expand.level) == ("not-renderable", Level.ERROR)
+    assert "line 7: it reads what a statement returned" in expand.reason
+    assert (contract.rule, contract.level) == ("not-renderable", Level.WARNING)
+    excused = excuse(loaded.manifest, [expand])
+    assert not errors(excused)
+    assert excused_as_contract(loaded.manifest, excused).revisions["a"].phase is Phase.CONTRACT
 
 
 def test_what_nobody_understands_is_told_and_the_rest_is_still_judged(

@@ -21,6 +21,8 @@ def test_a_pull_request_is_judged_without_a_database(
 ) -> None:
     lint = ("lint", "--config", shop.config, "--json")
     file = shop.config.parent / "versions" / "b.py"
+    package = file.with_name("__init__.py")
+    package.touch()
     for arguments, code in (
         (["--all"], 6),
         (["--since", "a"], 6),
@@ -28,6 +30,8 @@ def test_a_pull_request_is_judged_without_a_database(
         (["b"], 6),
         ([file], 6),
         (["a", "c"], 0),
+        ([package], 0),
+        ([package, file], 6),
     ):
         result, told = answer(tidegate(*lint, *arguments, DATABASE_URL=""))
         assert result == code, arguments

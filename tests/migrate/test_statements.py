@@ -139,7 +139,10 @@ def test_values_and_percent_signs_come_out_as_they_run(tmp_path: Path) -> None:
         "op.execute(\"SELECT 'a%'\")\n"
         "op.bulk_insert(t, [{'c': 'x'}])\n"
         "op.execute(t.update().values(d=1))\n"
-        "op.get_bind().execute(sa.text('DELETE FROM t WHERE c = :c'), {'c': 'x'})",
+        "op.get_bind().execute(sa.text('DELETE FROM t WHERE c = :c'), {'c': 'x'})\n"
+        "op.get_bind().exec_driver_sql(\"SELECT 'a%%:b'::text\")\n"
+        "op.get_bind().exec_driver_sql('DELETE FROM t WHERE c = %s', ('x',))\n"
+        "op.get_bind().close()",
     )
     (a,) = project.render()
     assert not a.missing
@@ -148,6 +151,8 @@ def test_values_and_percent_signs_come_out_as_they_run(tmp_path: Path) -> None:
         "SELECT 'a%'",
         "INSERT INTO t (c) VALUES ('x')",
         "UPDATE t SET d=$1",
+        "DELETE FROM t WHERE c = $1",
+        "SELECT 'a%:b'::text",
         "DELETE FROM t WHERE c = $1",
     ]
 
@@ -161,7 +166,18 @@ def test_values_and_percent_signs_come_out_as_they_run(tmp_path: Path) -> None:
         ("sa.inspect(op.get_bind()).get_table_names()", "it inspects the database"),
         ("op.get_bind().scalar(sa.text('SELECT 1'))", "it asks the connection for .scalar"),
         ("sa.create_engine('postgresql+psycopg://u@127.0.0.1:1/x').connect()", "it connects"),
+        ("import psycopg; psycopg.connect('host=127.0.0.1 port=1')", "it connects"),
+        (
+            "import asyncio, psycopg; "
+            "asyncio.run(psycopg.AsyncConnection.connect('host=127.0.0.1 port=1'))",
+            "it connects",
+        ),
+        (
+            "import asyncio, asyncpg; asyncio.run(asyncpg.connect('postgresql://127.0.0.1:1'))",
+            "it connects",
+        ),
         ("if context.is_offline_mode(): return", "it does something else offline"),
+        ("if not op.get_context().as_sql: pass", "it does something else offline"),
         ("raise SystemExit('no')", "SystemExit: no"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
@@ -177,6 +193,18 @@ def test_what_needs_a_database_is_told_apart_and_what_came_before_is_kept(
     assert texts(a)[0] == "DROP TABLE t"
     assert texts(b) == ["SELECT 1"]
     assert not b.missing
+
+
+def test_a_revision_that_was_rendered_is_as_good_as_new(tmp_path: Path) -> None:
+    Project(tmp_path / "project").revision(
+        "a",
+        "t = sa.Table('t', metadata, sa.Column('c', sa.Integer))\nop.execute(t.delete())",
+        head="metadata = sa.MetaData()",
+    )
+    loaded = load(tmp_path / "project" / "alembic.ini")
+    for (a,) in (render(loaded, ["a"]), render(loaded, ["a"])):
+        assert (texts(a), a.missing) == (["DELETE FROM t"], "")
+    assert not loaded.scripts.get_revision("a").module.metadata.tables
 
 
 def test_an_env_py_that_does_not_come_to_its_migrations_is_named_with_what_is_missing(

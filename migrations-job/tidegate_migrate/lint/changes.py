@@ -1,13 +1,13 @@
 """Finds what a revision's statements do against the rules. Pure: text in, breaches out.
 
 What a revision makes itself, no older image knows: it may do with it as it likes. So all of a
-revision is read before any of it is judged.
+revision is read before any of it is judged. What it makes only IF NOT EXISTS may be an old one.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -20,8 +20,9 @@ from tidegate_migrate.lint.parsing import (
     Parsed,
     column_type,
     dotted,
+    is_temporary,
     object_name,
-    parse,
+    parse_all,
     read_type,
     relation,
     unwrap,
@@ -73,6 +74,7 @@ _REWRITING: Final = {
     "AT_SetExpression": "changes the expression of column {table}.{column}",
 }
 _ROW_EXCLUSIVE_LOCK: Final = 3  # the strongest that reads and writes do not wait for
+_ALWAYS: Final = ord("a")  # GENERATED ALWAYS, as the parse tree has it
 _SAVEPOINTS: Final = {"SAVEPOINT", "RELEASE", "ROLLBACK_TO"}
 
 
@@ -87,29 +89,43 @@ def breaches(statements: Sequence[Statement], fresh: Collection[str] = ()) -> li
 
 def makes(statements: Iterable[Statement]) -> frozenset[str]:
     """Return the names of the tables, views and indexes that statements make; no one uses them."""
-    parsed = (one for statement in statements for one in parse(statement.sql))
-    keys = (key for one in parsed if one.kind != "rename_stmt" for key in _made(one))
-    return frozenset(name for kind, name in keys if kind in {"table", "view", "index"})
+    return frozenset(
+        name
+        for _, parsed in _read(statements)
+        if parsed.kind != "rename_stmt"
+        for kind, name in _made(parsed)
+        if kind in {"table", "view", "index"} and (_is_sure(parsed) or is_temporary(name))
+    )
 
 
-def touches(sql: str) -> frozenset[str]:
-    """Return the tables and indexes that one statement changes; empty where that is unknown."""
+def touches(statements: Sequence[Statement], at: int) -> frozenset[str]:
+    """Return the tables and indexes that one of the statements changes; empty where unknown."""
     names: set[str] = set()
-    for kind, node, _ in parse(sql):
+    for index, (kind, node, *_) in _read(statements[: at + 1]):
+        if index < at or not kind:
+            continue
         if kind == "drop_stmt":
             names |= {object_name(entry) for entry in node.objects}
-        elif kind and "relation" in node.DESCRIPTOR.fields_by_name:
+        elif "relation" in node.DESCRIPTOR.fields_by_name:
             names.add(relation(node.relation))
     return frozenset(names)
 
 
+def _read(statements: Iterable[Statement]) -> Iterator[tuple[int, Parsed]]:
+    return parse_all(statement.sql for statement in statements)
+
+
 @dataclass(slots=True)
 class _Added:
-    """A column that the revision adds to a table that was there before."""
+    """A column that the revision adds to a table that was there before.
+
+    Where it is not ``sure``, the column itself may have been there.
+    """
 
     required: bool
     has_default: bool
     statement: int
+    sure: bool
 
 
 class _Reader:
@@ -122,11 +138,7 @@ class _Reader:
         self._added: dict[Key, _Added] = {}
         self._dropped: set[Key] = set()
         self._made_at: dict[Key, list[int]] = defaultdict(list)
-        self._parsed = [
-            (index, parsed)
-            for index, statement in enumerate(statements)
-            for parsed in parse(statement.sql)
-        ]
+        self._parsed = list(_read(statements))
         self._index = self._position = 0
 
     def read(self) -> list[Breach]:
@@ -137,20 +149,30 @@ class _Reader:
             self._position, self._index = position, index
             if not parsed.kind:
                 self._find(rules.NOT_UNDERSTOOD, parsed.trouble)
-            elif judge := getattr(self, f"_{parsed.kind}", None):
-                judge(parsed.node)
+            else:
+                self._judge(parsed.kind, parsed.node)
         for (table, column), added in self._added.items():
             if added.required and not added.has_default:
                 self._index = added.statement
                 self._find(rules.ADD_REQUIRED_COLUMN, f"requires the new column {table}.{column}")
         return self._found
 
+    def _judge(self, kind: str, node: Node) -> None:
+        if judge := getattr(self, f"_{kind}", None):
+            judge(node)
+        if "with_clause" in node.DESCRIPTOR.fields_by_name:
+            for entry in node.with_clause.ctes:
+                self._judge(*unwrap(entry.common_table_expr.ctequery))
+
     def _find(self, rule: Rule, what: str) -> None:
         self._found.append(Breach(rule, self._index, what))
 
     def _is_new(self, kind: str, name: str) -> bool:
         """Tell whether the revision has made it by now."""
-        return any(at < self._position for at in self._made_at.get((kind, name), ()))
+        return is_temporary(name) or any(
+            at < self._position and _is_sure(self._parsed[at][1])
+            for at in self._made_at.get((kind, name), ())
+        )
 
     def _comes_again(self, kind: str, name: str) -> bool:
         """Tell whether the revision makes one of the same name later on."""
@@ -205,14 +227,23 @@ class _Reader:
         constraints = [entry.constraint for entry in column.constraints]
         kinds = {pg.ConstrType.Name(constraint.contype) for constraint in constraints}
         self._added[table, column.colname] = _Added(
-            required=bool(kinds & {"CONSTR_NOTNULL", "CONSTR_PRIMARY"}),
+            required=bool(kinds & {"CONSTR_NOTNULL", "CONSTR_PRIMARY"})
+            or any(column.colname in _never_null(each.raw_expr) for each in constraints),
             has_default=any(map(_is_default, constraints))
             or column_type(column.type_name).name in _SERIALS,
             statement=self._index,
+            sure=not (command.missing_ok or self._parsed[self._position][1].maybe),
         )
 
+    def _is_added(self, table: str, column: str) -> bool:
+        """Tell whether the revision has added the column by now, and no one before it."""
+        added = self._added.get((table, column))
+        return added is not None and added.sure
+
     def AT_DropColumn(self, table: str, command: Node) -> None:  # noqa: N802
-        if not self._added.pop((table, command.name), None):
+        is_added = self._is_added(table, command.name)
+        self._added.pop((table, command.name), None)
+        if not is_added:
             self._find(rules.DROP_COLUMN, f"drops column {table}.{command.name}")
 
     def AT_ColumnDefault(self, table: str, command: Node) -> None:  # noqa: N802
@@ -227,13 +258,21 @@ class _Reader:
         if added := self._added.get((table, command.name)):
             added.has_default = sets
             added.statement = self._index
-        elif not sets:
+        if not sets and not self._is_added(table, command.name):
             self._find(rules.DROP_DEFAULT, f"drops the default of column {table}.{command.name}")
 
     def AT_AddIdentity(self, table: str, command: Node) -> None:  # noqa: N802
         if added := self._added.get((table, command.name)):
             added.has_default = True
-        elif _definition(command).constraint.generated_when == "a":
+        always = _definition(command).constraint.generated_when == "a"
+        if always and not self._is_added(table, command.name):
+            self._find(rules.GENERATED_ALWAYS, f"generates column {table}.{command.name} ALWAYS")
+
+    def AT_SetIdentity(self, table: str, command: Node) -> None:  # noqa: N802
+        options = (entry.def_elem for entry in _definition(command).list.items)
+        if any(
+            each.defname == "generated" and each.arg.integer.ival == _ALWAYS for each in options
+        ):
             self._find(rules.GENERATED_ALWAYS, f"generates column {table}.{command.name} ALWAYS")
 
     def AT_SetNotNull(self, table: str, command: Node) -> None:  # noqa: N802
@@ -243,17 +282,17 @@ class _Reader:
         if added := self._added.get((table, column)):
             added.required = True
             added.statement = self._index
-        else:
+        if not self._is_added(table, column):
             self._find(rules.SET_NOT_NULL, f"forbids NULL in column {table}.{column}")
 
     def AT_DropNotNull(self, table: str, command: Node) -> None:  # noqa: N802
         if added := self._added.get((table, command.name)):
             added.required = False
-        else:
+        if not self._is_added(table, command.name):
             self._find(rules.DROP_NOT_NULL, f"allows NULL in column {table}.{command.name}")
 
     def AT_AlterColumnType(self, table: str, command: Node) -> None:  # noqa: N802
-        if (table, command.name) in self._added:
+        if self._is_added(table, command.name):
             return
         definition = _definition(command).column_def
         old = read_type(declared) if (declared := self._statements[self._index].old_type) else None
@@ -274,12 +313,16 @@ class _Reader:
             self._forbid_null(table, constraint.keys[0].string.sval)
         elif kind in _CONSTRAINT_WORDS and not constraint.indexname:
             unenforced = kind in {"CONSTR_CHECK", "CONSTR_FOREIGN"} and not constraint.is_enforced
+            for name in () if unenforced else _never_null(constraint.raw_expr):
+                if added := self._added.get((table, name)):
+                    added.required = True
+                    added.statement = self._index
             if not unenforced and not self._all_added(table, _columns(constraint)):
                 self._find(rules.ADD_CONSTRAINT, f"adds {_CONSTRAINT_WORDS[kind]} to table {table}")
 
     def _all_added(self, table: str, columns: Iterable[str]) -> bool:
         """Tell whether the columns are all new: what an older image writes leaves them out."""
-        return bool(names := list(columns)) and all((table, name) in self._added for name in names)
+        return bool(names := list(columns)) and all(self._is_added(table, name) for name in names)
 
     def AT_DropConstraint(self, table: str, command: Node) -> None:  # noqa: N802
         name = f"{table}.{command.name}"
@@ -314,9 +357,10 @@ class _Reader:
         table = relation(node.relation)
         if plain in {"column", "attribute"}:
             owner = "type" if plain == "attribute" else "table"
+            is_added = self._is_added(table, node.subname)
             if added := self._added.pop((table, node.subname), None):
                 self._added[table, node.newname] = added
-            elif not self._is_new(owner, table) and not self._is_new("view", table):
+            if not (is_added or self._is_new(owner, table) or self._is_new("view", table)):
                 what = f"renames {plain} {table}.{node.subname} to {node.newname}"
                 self._find(rules.RENAME_COLUMN, what)
         elif plain not in _UNNAMED:
@@ -333,6 +377,8 @@ class _Reader:
         stays = any(self._comes_again(other, name) for other in {kind, "view", "table"})
         if self._is_new(kind, name):
             return
+        # A table in its place has none of its rows.
+        stays = stays and not (kind == "table" and self._comes_again("table", name))
         if stays and kind in {"table", "view", "function"}:
             self._find(rules.REPLACE_OBJECT, whole)
         elif not stays:
@@ -368,6 +414,33 @@ class _Reader:
         key = ("trigger", f"{table}.{node.trigname}")
         if self._is_known(table) and key not in self._dropped:
             self._find(rules.ADD_TRIGGER, f"adds trigger {node.trigname} to table {table}")
+
+    def _rule_stmt(self, node: Node) -> None:
+        if self._is_known(table := relation(node.relation)):
+            self._find(rules.ADD_TRIGGER, f"adds rule {node.rulename} to table {table}")
+
+    def _create_policy_stmt(self, node: Node) -> None:
+        table = relation(node.table)
+        if not node.permissive and self._is_known(table):
+            what = f"adds the restrictive policy {node.policy_name} to table {table}"
+            self._find(rules.ROW_SECURITY, what)
+
+    def _view_stmt(self, node: Node) -> None:
+        self._replace(node, "view", relation(node.view))
+
+    def _create_function_stmt(self, node: Node) -> None:
+        self._replace(node, "function", dotted(node.funcname))
+
+    def _replace(self, node: Node, kind: str, name: str) -> None:
+        if node.replace and not self._is_new(kind, name) and (kind, name) not in self._dropped:
+            self._find(rules.REPLACE_OBJECT, f"replaces {kind} {name}, if there is one")
+
+    def _call_stmt(self, node: Node) -> None:
+        self._find(rules.NOT_UNDERSTOOD, f"calls procedure {dotted(node.funccall.funcname)}")
+
+    def _variable_set_stmt(self, node: Node) -> None:
+        if not node.is_local and node.kind != pg.VAR_SET_MULTI:
+            self._find(rules.SESSION_SETTING, f"sets {node.name or 'all'} for the whole session")
 
     def _grant_stmt(self, node: Node) -> None:
         if node.is_grant or node.targtype != pg.ACL_TARGET_OBJECT:
@@ -411,6 +484,14 @@ class _Reader:
     def _delete_stmt(self, node: Node) -> None:
         self._write_rows("deletes from", node)
 
+    def _merge_stmt(self, node: Node) -> None:
+        clauses = (entry.merge_when_clause for entry in node.merge_when_clauses)
+        table = relation(node.relation)
+        if self._is_busy(table) and any(
+            each.command_type in {pg.CMD_UPDATE, pg.CMD_DELETE} for each in clauses
+        ):
+            self._find(rules.WHOLE_TABLE_WRITE, f"merges into table {table}")
+
     def _write_rows(self, verb: str, node: Node) -> None:
         table = relation(node.relation)
         condition, _ = unwrap(node.where_clause)
@@ -452,13 +533,23 @@ class _Reader:
 
     def _transaction_stmt(self, node: Node) -> None:
         kind = pg.TransactionStmtKind.Name(node.kind).removeprefix("TRANS_STMT_")
-        if kind not in _SAVEPOINTS:
+        # A DO block may commit its own steps where no transaction is around it.
+        in_block = self._parsed[self._position][1].maybe
+        outside = in_block and not self._statements[self._index].in_transaction
+        if kind not in _SAVEPOINTS and not outside:
             self._find(rules.TRANSACTION_CONTROL, f"runs {kind.replace('_', ' ')}")
+
+
+def _is_sure(parsed: Parsed) -> bool:
+    """Tell whether what a statement makes cannot have been there before."""
+    made = parsed.node.base_stmt if parsed.kind == "create_foreign_table_stmt" else parsed.node
+    conditional = getattr(made, "if_not_exists", False) or getattr(made, "replace", False)
+    return not (conditional or parsed.maybe)
 
 
 def _made(parsed: Parsed) -> list[Key]:
     """Return what a statement makes, also by giving something another name."""
-    kind, node, _ = parsed
+    kind, node, *_ = parsed
     match kind:
         case "create_stmt":
             return [("table", relation(node.relation))]
@@ -546,6 +637,17 @@ def _columns(constraint: Node) -> list[str]:
     if constraint.keys or constraint.fk_attrs:
         return [entry.string.sval for entry in (*constraint.keys, *constraint.fk_attrs)]
     return sorted(_references(constraint.raw_expr))
+
+
+def _never_null(expression: Node) -> set[str]:
+    """Return the columns that a CHECK refuses NULL in."""
+    kind, node = unwrap(expression)
+    if kind == "bool_expr" and node.boolop == pg.AND_EXPR:
+        return set().union(*map(_never_null, node.args))
+    if kind == "null_test" and node.nulltesttype == pg.IS_NOT_NULL:
+        inner, _ = unwrap(node.arg)
+        return _references(node.arg) if inner == "column_ref" else set()
+    return set()
 
 
 def _references(expression: Node) -> set[str]:

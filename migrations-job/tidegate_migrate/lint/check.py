@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from tidegate.schema import Phase
 from tidegate_migrate.lint import rules, squawk
@@ -15,8 +14,6 @@ from tidegate_migrate.project import Project
 from tidegate_migrate.statements import Rendered, render
 
 __all__ = ["Classified", "classify", "lint", "lint_rendered"]
-
-_UNREAD: Final = {rules.NOT_RENDERABLE.name, rules.NOT_UNDERSTOOD.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +66,17 @@ def _classify(project: Project, rendered: Rendered) -> Classified:
     for finding in _ignore(project, rendered, _own(rendered, Phase.EXPAND, ())):
         rule = rules.RULES[finding.rule]
         breaks = rule.concern is Concern.IMAGES and rule.level is Level.ERROR
-        if (breaks or rule.name in _UNREAD) and not finding.ignored:
+        if (breaks or rule is rules.NOT_UNDERSTOOD) and not finding.ignored:
             return Classified(Phase.CONTRACT, finding.reason)
     return Classified(Phase.EXPAND, "nothing in it breaks an older image")
 
 
 def _own(rendered: Rendered, phase: Phase, fresh: Collection[str]) -> Iterator[Finding]:
     if rendered.missing:
-        yield _about(
-            rendered,
-            rules.NOT_RENDERABLE,
-            f"not all of it can be shown offline, {rendered.missing}",
-        )
+        what = f"not all of it can be shown offline, {rendered.missing}"
+        unread = _about(rendered, rules.NOT_RENDERABLE, what)
+        # What a contract revision locks is not known either, but it may break older images.
+        yield unread if phase is Phase.EXPAND else replace(unread, level=Level.WARNING)
     for breach in breaches(rendered.statements, fresh):
         if phase is Phase.EXPAND or breach.rule.concern is not Concern.IMAGES:
             yield _finding(rendered, breach)
@@ -106,7 +102,7 @@ def _on_busy_tables(
     for revision, breach in found:
         if revision == rendered.revision:
             before, at = rendered.statements[: breach.statement], breach.statement
-            names = touches(rendered.statements[at].sql)
+            names = touches(rendered.statements, at)
             unused = bool(names) and names <= makes(before).union(fresh)
             if breach.rule.concern is not Concern.LOCKS or not unused:
                 yield _finding(rendered, breach)

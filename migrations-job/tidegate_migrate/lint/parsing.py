@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import postgast
+from postgast import pg_query_pb2 as pg
 
 from tidegate_migrate.lint.column_types import ColumnType
 
 Node: TypeAlias = Any
 """A protobuf message of the parse tree; its fields are those of PostgreSQL's parsenodes.h."""
 
+_COMMENTS: Final = {pg.SQL_COMMENT, pg.C_COMMENT}
+_TEMPORARY: Final = "pg_temp"
+
 
 class Parsed(NamedTuple):
     """One statement: the kind of its node (``alter_table_stmt``), the node.
 
-    An empty ``kind`` stands for what nobody here can read; ``trouble`` says why.
+    An empty ``kind`` stands for what nobody here can read; ``trouble`` says why. ``maybe`` is true
+    in a DO block, which may pass a statement over.
     """
 
     kind: str
     node: Node = None
     trouble: str = ""
+    maybe: bool = False
 
 
 def split(sql: str) -> list[str]:
@@ -32,7 +38,7 @@ def split(sql: str) -> list[str]:
         return _split_by_eye(sql)
     raw = sql.encode()
     parts = (raw[start : start + length] if length else raw[start:] for start, length in stretches)
-    return [part.decode().strip() for part in parts]
+    return [_without_comments_after(part.decode().strip()) for part in parts]
 
 
 def _split_by_eye(sql: str) -> list[str]:
@@ -41,7 +47,18 @@ def _split_by_eye(sql: str) -> list[str]:
         parts = postgast.split(sql, method="scanner")
     except (postgast.PgQueryError, UnicodeError, ValueError):
         parts = [sql]
-    return [part.strip().rstrip(";") for part in parts if part.strip(" \n\t;")]
+    whole = (_without_comments_after(part.strip().rstrip(";")) for part in parts)
+    return [part for part in whole if part.strip(" \n\t;")]
+
+
+def _without_comments_after(sql: str) -> str:
+    """Leave out the comments that end a statement: one would swallow the semicolon after it."""
+    try:
+        tokens = postgast.scan(sql).tokens
+    except (postgast.PgQueryError, UnicodeError, ValueError):
+        return sql
+    end = max((token.end for token in tokens if token.token not in _COMMENTS), default=0)
+    return sql.encode()[:end].decode()
 
 
 def parse(sql: str) -> Iterator[Parsed]:
@@ -54,9 +71,42 @@ def parse(sql: str) -> Iterator[Parsed]:
     for statement in statements:
         kind, node = unwrap(statement.stmt)
         if kind == "do_stmt":
-            yield from _parse_block(sql)
+            yield from (parsed._replace(maybe=True) for parsed in _parse_block(sql))
         else:
             yield Parsed(kind, node)
+
+
+def parse_all(texts: Iterable[str]) -> Iterator[tuple[int, Parsed]]:
+    """Parse statements that run one after another; each comes with its text's index.
+
+    A temporary table hides others of its name from those who name no schema: it is given its own,
+    ``pg_temp``, wherever it is meant.
+    """
+    temporary: set[str] = set()
+    for index, sql in enumerate(texts):
+        for parsed in parse(sql):
+            if parsed.kind and (temporary or "temp" in sql.lower()):
+                _name_temporary(parsed, temporary)
+            yield index, parsed
+
+
+def _name_temporary(parsed: Parsed, temporary: set[str]) -> None:
+    for _, node in postgast.walk(parsed.node):
+        if type(node).DESCRIPTOR.name == "RangeVar":
+            if node.relpersistence == "t":
+                temporary.add(node.relname)
+            if node.relname in temporary and not node.schemaname:
+                node.schemaname = _TEMPORARY
+    if parsed.kind == "drop_stmt":
+        for names in (unwrap(entry)[1].items for entry in parsed.node.objects if entry.list.items):
+            if len(names) == 1 and (name := names[0].string.sval) in temporary:
+                names[0].string.sval = f"{_TEMPORARY}.{name}"
+                temporary.discard(name)
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is one of this session only."""
+    return name.startswith(f"{_TEMPORARY}.")
 
 
 def unwrap(node: Node) -> tuple[str, Node]:
@@ -74,6 +124,10 @@ def _parse_block(sql: str) -> Iterator[Parsed]:
     for key, held in _walk(functions):
         if key == "PLpgSQL_stmt_execsql":
             yield from parse(held["sqlstmt"]["PLpgSQL_expr"]["query"])
+        elif key == "PLpgSQL_stmt_call":
+            yield from parse(held["expr"]["PLpgSQL_expr"]["query"])
+        elif key in {"PLpgSQL_stmt_commit", "PLpgSQL_stmt_rollback"}:
+            yield from parse(key.removeprefix("PLpgSQL_stmt_"))
         elif key == "PLpgSQL_stmt_dynexecute":
             yield from _parse_dynamic(held["query"]["PLpgSQL_expr"]["query"])
 

@@ -191,6 +191,12 @@ TRANSACTION_CONTROL: Final = _error(
     "`with op.get_context().autocommit_block():`",
     Concern.RUN,
 )
+SESSION_SETTING: Final = _warning(
+    "session-setting",
+    "it holds for all that this run does afterwards, and may take its time-outs away",
+    "write SET LOCAL, which ends with the transaction",
+    Concern.RUN,
+)
 NEEDS_AUTOCOMMIT: Final = _error(
     "needs-autocommit",
     "PostgreSQL refuses it inside a transaction",
@@ -203,12 +209,11 @@ NOT_UNDERSTOOD: Final = _warning(
     "write it as plain statements, or look at it by eye and name the rule in lint_ignore",
     Concern.RUN,
 )
-NOT_RENDERABLE: Final = _warning(
+NOT_RENDERABLE: Final = _error(
     "not-renderable",
-    "what else the revision does is known only when it runs",
+    "what else the revision does is known only when it runs, and may break an older image",
     "move what reads the database into a backfill, or look at it by eye and name the rule in "
     "lint_ignore",
-    Concern.RUN,
 )
 IGNORE_WITHOUT_REASON: Final = _error(
     "ignore-without-reason",
