@@ -9,7 +9,7 @@ from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tidegate.schema import HISTORY_TABLE, Applied
+from tidegate.schema import BEGUN, HISTORY_TABLE, UNFINISHED_TABLE, Applied, own_table
 
 _LIBPQ_ONLY: Final = {
     "application_name",
@@ -55,22 +55,26 @@ def asyncpg_url(url: str) -> URL:
 
 
 async def read_applied(connection: AsyncConnection, version_table: str = "") -> Applied:
-    """Read A: Alembic's heads and the history's rows; absent tables hold nothing.
+    """Read A: Alembic's heads, the history's rows, what is begun; absent tables hold nothing.
 
     ``version_table`` is the manifest's: ``table`` or ``schema.table``, "" for Alembic's default.
     """
     heads: Sequence[str] = ()
     rows: Sequence[Any] = ()
+    begun: Sequence[Any] = ()
     schema, _, table = version_table.rpartition(".")
     versions = qualified(schema, table or "alembic_version")
-    history = qualified(schema, HISTORY_TABLE)
+    history = qualified(schema, own_table(HISTORY_TABLE, table))
+    unfinished = qualified(schema, own_table(UNFINISHED_TABLE, table))
     if await _exists(connection, versions):
         names = await connection.exec_driver_sql(_HEADS.format(versions))
         heads = names.scalars().all()
     if await _exists(connection, history):
         found = await connection.exec_driver_sql(_HISTORY.format(history))
         rows = found.all()
-    return Applied.of(heads, rows)
+    if await _exists(connection, unfinished):
+        begun = (await connection.exec_driver_sql(BEGUN.format(unfinished))).all()
+    return Applied.of(heads, rows, begun)
 
 
 def qualified(schema: str, table: str) -> str:

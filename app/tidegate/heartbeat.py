@@ -19,7 +19,7 @@ from typing import Any, Final
 from tidegate.check_connection import CheckConnections
 from tidegate.database import qualified
 from tidegate.health import Check
-from tidegate.schema import GONE_AFTER, INSTANCES_TABLE, Manifest
+from tidegate.schema import GONE_AFTER, INSTANCES_TABLE, Manifest, own_table
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,8 @@ class Heartbeat:
     ) -> None:
         self._connections = connections
         self._manifest = manifest
+        schema, _, versions = manifest.version_table.rpartition(".")
+        self._table = qualified(schema, own_table(INSTANCES_TABLE, versions))
         self._look = look
         self._wrap = wrap
         self._quiet_until = float("-inf")
@@ -96,8 +98,7 @@ class Heartbeat:
         """Report from now on, and take the row away at the end."""
         # For each start anew: two processes, forked or in like pods, must never share a row.
         name = f"{os.uname().nodename}/{os.getpid()}/{secrets.token_hex(3)}"
-        schema, _, _ = self._manifest.version_table.rpartition(".")
-        table = qualified(schema, INSTANCES_TABLE)
+        table = self._table
         heads = map(_literal, sorted(self._manifest.heads))
         words = {
             "name": _literal(table),
@@ -158,7 +159,7 @@ class Heartbeat:
             "takes this process for gone; see that the database answers and that the service's "
             "role may write to %s",
             type(getattr(error, "orig", None) or error).__name__,
-            INSTANCES_TABLE,
+            self._table,
         )
 
 

@@ -14,12 +14,14 @@ import json
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, ClassVar, Final
 
 __all__ = [
     "GONE_AFTER",
     "HISTORY_TABLE",
     "INSTANCES_TABLE",
+    "UNFINISHED_TABLE",
     "Applied",
     "AppliedRevision",
     "Difference",
@@ -32,6 +34,7 @@ __all__ = [
     "Verdict",
     "compare",
     "judge",
+    "own_table",
 ]
 
 
@@ -40,6 +43,14 @@ HISTORY_TABLE: Final = "tidegate_schema_history"
 
 INSTANCES_TABLE: Final = "tidegate_instances"
 """Where each service process keeps one row: which revisions its image ships, when it was seen."""
+
+UNFINISHED_TABLE: Final = "tidegate_unfinished"
+"""Where the runner notes how far a revision has come that commits before it is done."""
+
+BEGUN: Final = "SELECT revision, phase, down FROM {} WHERE done > 0 OR begun <> ''"
+"""The query for the revisions there of which something is, or may be, committed."""
+
+_LONGEST_NAME: Final = 63  # bytes; PostgreSQL cuts the rest off
 
 GONE_AFTER: Final = 60.0
 """Seconds without a heartbeat after which a process counts as gone."""
@@ -69,6 +80,23 @@ class Verdict(StrEnum):
     def permits_serving(self) -> bool:
         """Whether a new pod of the image may start to serve."""
         return self in {Verdict.CURRENT, Verdict.CONTRACT_PENDING, Verdict.AHEAD_COMPATIBLE}
+
+
+Row = tuple[str, str, Iterable[str]]
+"""A revision, its phase and what it builds on, as the runner's tables hold them."""
+
+
+def own_table(table: str, version_table: str) -> str:
+    """Name one of the runner's tables, for the project with this version table ("": Alembic's).
+
+    Each has its own: several projects may share a schema.
+    """
+    if version_table in {"", "alembic_version"}:
+        return table
+    name = f"{table}_{version_table}"
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    return f"{table}_{sha256(version_table.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,27 +168,37 @@ class Manifest:
 class Applied:
     """A, as far as it can be seen: the version table's heads and the history's rows.
 
-    ``history`` is empty for a database that Tidegate has never seen.
+    ``history`` is empty for a database that Tidegate has never seen. ``begun`` are the revisions
+    that have committed a part of what they do (before or in an ``autocommit_block``), and failed.
     """
 
     heads: frozenset[str] = frozenset()
     history: Mapping[str, Revision] = field(default_factory=dict)
+    begun: Mapping[str, Revision] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, heads: Iterable[str], rows: Iterable[tuple[str, str, Iterable[str]]]) -> Applied:
-        """Take what the two tables hold; ``rows`` are revision, phase and what it builds on.
+    def of(cls, heads: Iterable[str], rows: Iterable[Row], begun: Iterable[Row] = ()) -> Applied:
+        """Take what the tables hold; rows are revision, phase and what it builds on.
 
         A row whose phase nobody knows counts as no row: its revision is then ``unknown``.
         """
-        phases = {phase.value for phase in Phase}
-        return cls(
-            frozenset(heads),
-            {
-                name: Revision(name, Phase(phase), tuple(down))
-                for name, phase, down in rows
-                if phase in phases
-            },
+        return cls(frozenset(heads), _revisions(rows), _revisions(begun))
+
+    @property
+    def half_contracted(self) -> frozenset[str]:
+        """The contract revisions that are begun: for older images they are as good as applied."""
+        return frozenset(
+            name for name, revision in self.begun.items() if revision.phase is Phase.CONTRACT
         )
+
+
+def _revisions(rows: Iterable[Row]) -> dict[str, Revision]:
+    phases = {phase.value for phase in Phase}
+    return {
+        name: Revision(name, Phase(phase), tuple(down))
+        for name, phase, down in rows
+        if phase in phases
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +214,11 @@ class Difference:
 
 
 def compare(manifest: Manifest, applied: Applied) -> Difference:
-    """Walk down from the database's heads, through what the image ships or the history tells."""
+    """Walk down from the database's heads, through what the image ships or the history tells.
+
+    A contract revision that is only begun is ahead, too, where it is not shipped: what it dropped
+    is gone. Where it is shipped it is pending.
+    """
     seen: set[str] = set()
     ahead: dict[str, Phase | None] = {}
     open_ends = sorted(applied.heads)
@@ -191,6 +233,7 @@ def compare(manifest: Manifest, applied: Applied) -> Difference:
             ahead[name] = revision.phase if revision else None
         if revision:
             open_ends.extend(revision.down)
+    ahead |= dict.fromkeys(applied.half_contracted - manifest.revisions.keys(), Phase.CONTRACT)
     pending = {
         name: revision.phase for name, revision in manifest.revisions.items() if name not in seen
     }

@@ -22,12 +22,14 @@ from tidegate_migrate.blockers import Blockers
 from tidegate_migrate.ending import Ending
 from tidegate_migrate.explain import explain
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.lock import await_orphans, held_by
+from tidegate_migrate.lock import await_orphans, held_by, lost
 from tidegate_migrate.patience import Patience, is_about_a_lock
 from tidegate_migrate.place import Place
 from tidegate_migrate.plan import Plan
+from tidegate_migrate.pooler import refuse_shared_engine
 from tidegate_migrate.progress import Progress
 from tidegate_migrate.project import Project
+from tidegate_migrate.rollback import done
 from tidegate_migrate.settings import Settings
 
 
@@ -58,16 +60,17 @@ def apply(run: Run, plan: Plan) -> None:
     blockers = Blockers(run.connection, run.say, run.progress)
     run.ending.cancel = lambda: _cancel(run.settings.url, blockers.backend)
     await_orphans(run.connection, timeout=run.settings.lock_timeout, say=run.say)
+    _forget_what_others_finished(run)
     stuck, patience = "", run.patience()
     with blockers.watched():
         while True:
             heads = history.read(run.connection, run.place).heads
             try:
                 return Pass(run, plan, blockers, patience.queue).over(heads)
-            except MigrateError:
+            except (MigrateError, KeyboardInterrupt):
                 raise
             # env.py and revisions are anybody's code: whatever they raise is their failure.
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 revision = run.progress.running
                 if run.ending.told:
                     raise KeyboardInterrupt from error
@@ -77,6 +80,12 @@ def apply(run: Run, plan: Plan) -> None:
                     stuck, patience = revision, run.patience()
                 if not blockers.again(patience, revision):
                     raise _stuck(run.settings, revision, blockers.last) from error
+
+
+def _forget_what_others_finished(run: Run) -> None:
+    applied = history.read(run.connection, run.place)
+    if finished := applied.begun.keys() & set(done(run.project.manifest, applied)):
+        journal.forget_all(run.connection, run.place, finished)
 
 
 class Pass:
@@ -110,20 +119,25 @@ class Pass:
         settings = self._run.settings
         if context.connection is None:
             raise RuntimeError("env.py configured Alembic without a connection")
-        values = session.initial(
+        refuse_shared_engine(context.connection)
+        self._values = session.initial(
             host=os.uname().nodename,
             lock_timeout=self._lock_timeout,
             statement_timeout=settings.statement_timeout,
         )
-        self._blockers.backend, held = session.introduce(context.connection, values, self._lock)
-        if not held:
+        seen = session.introduce(context.connection, self._values, self._lock)
+        self._blockers.backend = seen.backend
+        if not seen.held:
             raise _works_elsewhere(self._run.settings)
+        if not seen.in_transactions:
+            raise _without_transactions()
         self._statement_timeout = settings.statement_timeout
         self._statements = Statements(
             context,
             self._run.place,
             self._unfinished,
             prepare=lambda: journal.ensure(self._run.connection, self._run.place),
+            lock=self._lock,
             patience=self._run.patience,
             again=self._blockers.again,
             lock_timeout=self._lock_timeout,
@@ -152,10 +166,10 @@ class Pass:
             boundary.reached("revision committed")
             seconds = round(time.monotonic() - self._started, 3)
             phase = run.project.manifest.revisions[script.revision].phase
-            done = AppliedRevision(script.revision, phase, seconds)
-            progress.applied[done.id] = done
+            applied = AppliedRevision(script.revision, phase, seconds)
+            progress.applied[applied.id] = applied
             locked = self._blockers.held.let_go()
-            run.say(f"applied {done.id} ({done.phase}) in {done.seconds:.2f} s{locked}")
+            run.say(f"applied {applied.id} ({applied.phase}) in {applied.seconds:.2f} s{locked}")
             progress.running = ""
 
     def _guarded(
@@ -172,6 +186,9 @@ class Pass:
             wanted = run.project.statement_timeouts.get(name, run.settings.statement_timeout)
             if context.connection is None:
                 raise RuntimeError("Alembic runs a revision without a connection")
+            if self._statements.settings_touched:  # by the revision before
+                session.apply(context.connection, self._values)
+                self._statement_timeout = run.settings.statement_timeout
             if wanted != self._statement_timeout:
                 context.connection.exec_driver_sql(
                     f"SET statement_timeout = '{session.milliseconds(wanted)}'"
@@ -180,7 +197,7 @@ class Pass:
             if len(run.progress.applied) + 1 == len(self._plan.revisions):
                 context.connection.exec_driver_sql(session.LAST)
             boundary.reached("revision begun")
-            with self._statements.of(name, wanted):
+            with self._statements.of(run.project.manifest.revisions[name], wanted):
                 upgrade(**options)
             boundary.reached("revision ran")
 
@@ -213,13 +230,7 @@ class Pass:
                 revision=name,
             ) from None
         if not recorded:
-            raise MigrateError(
-                Failure.UNREACHABLE,
-                "the connection that holds the migration lock broke, so another runner may be "
-                f"at work; revision {name} was not committed",
-                hint="run this again",
-                revision=name,
-            )
+            raise lost(name)
         boundary.reached("history row written")
 
 
@@ -237,6 +248,16 @@ def _stuck(settings: Settings, revision: str, blocker: str) -> MigrateError:
         hint="nothing of it is left behind but what an autocommit block has done; let the "
         "other transaction end (or end it), then run this again",
         revision=revision,
+    )
+
+
+def _without_transactions() -> MigrateError:
+    return MigrateError(
+        Failure.SETTINGS,
+        "env.py's connection commits every statement by itself (AUTOCOMMIT), so a revision that "
+        "fails could not be taken back",
+        hint="leave that isolation_level out of env.py's engine; a statement that needs it goes "
+        "into `with op.get_context().autocommit_block()`",
     )
 
 

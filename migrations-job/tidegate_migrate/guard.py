@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from tidegate.schema import GONE_AFTER, Applied, Failure, Manifest, compare
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.instances import Instance, read
+from tidegate_migrate.screen import harmless
 
 if TYPE_CHECKING:
     import psycopg
@@ -106,4 +107,4 @@ def _listed(instances: Sequence[Instance]) -> str:
         for each in instances[:_NAMED]
     ]
     more = len(instances) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    return harmless(", ".join(named) + (f" and {more} more" if more else ""))

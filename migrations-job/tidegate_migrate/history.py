@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from tidegate.schema import HISTORY_TABLE, Applied, Revision
+from tidegate.schema import BEGUN, HISTORY_TABLE, UNFINISHED_TABLE, Applied, Revision
 from tidegate_migrate.place import Place
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ ON CONFLICT (revision) DO UPDATE SET {updates}
 
 def ensure(connection: psycopg.Connection, place: Place) -> None:
     """Create the table where it is missing, and what an older runner's table lacks."""
-    if not _exists(connection, place.schema, HISTORY_TABLE):
+    if place.own(HISTORY_TABLE) not in _tables(connection, place):
         columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {place.history} ({columns})".encode())
     elif "lint_ignored" not in _columns(connection, place):
@@ -53,15 +53,20 @@ def ensure(connection: psycopg.Connection, place: Place) -> None:
 
 
 def read(connection: psycopg.Connection, place: Place) -> Applied:
-    """Read A: Alembic's heads and the history's rows; absent tables hold nothing."""
+    """Read A: Alembic's heads, the history's rows, what is begun; absent tables hold nothing."""
     heads: list[str] = []
     rows: list[tuple[str, str, list[str]]] = []
-    if _exists(connection, place.schema, place.version_table):
+    begun: list[tuple[str, str, list[str]]] = []
+    tables = _tables(connection, place)
+    if place.version_table in tables:
         names = connection.execute(_HEADS.format(table=place.versions).encode())
         heads = [name for (name,) in names]
-    if _exists(connection, place.schema, HISTORY_TABLE):
+    if place.own(HISTORY_TABLE) in tables:
         rows = connection.execute(_ROWS.format(table=place.history).encode()).fetchall()
-    return Applied.of(heads, rows)
+    if place.own(UNFINISHED_TABLE) in tables:
+        unfinished = place.beside(UNFINISHED_TABLE)
+        begun = connection.execute(BEGUN.format(unfinished).encode()).fetchall()
+    return Applied.of(heads, rows, begun)
 
 
 def record(
@@ -101,12 +106,12 @@ def _insert(place: Place, lock: str) -> sa.TextClause:
     return sa.text(_RECORD.format(table=place.history, columns=columns, lock=lock, updates=updates))
 
 
-def _exists(connection: psycopg.Connection, schema: str, table: str) -> bool:
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = %s AND tablename = %s)",
-        [schema, table],
-    ).fetchone()
-    return bool(row and row[0])
+def _tables(connection: psycopg.Connection, place: Place) -> set[str]:
+    names = connection.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename = ANY (%s)",
+        [place.schema, [place.version_table, *map(place.own, (HISTORY_TABLE, UNFINISHED_TABLE))]],
+    )
+    return {name for (name,) in names}
 
 
 def _columns(connection: psycopg.Connection, place: Place) -> set[str]:

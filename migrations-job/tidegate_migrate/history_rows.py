@@ -84,16 +84,23 @@ def _read(at: Opened, applied: Applied) -> list[Row]:
             seconds,
             image,
             _file(at.project, name, checksum),
-            json.loads(ignored) if ignored else {},
+            _lint_ignored(ignored),
             name in done,
         )
         for name, phase, applied_at, seconds, image, checksum, ignored in at.connection.execute(
-            _READ.format(table=at.place.history).encode()
+            _READ.format(table=at.place.history).encode(),
+            binary=True,  # as text, a time looks as the database's DateStyle wants it
         )
     ]
     # Those that were adopted have one time: the order of the files is theirs.
     order = {name: index for index, name in enumerate(revisions)}
     return sorted(rows, key=lambda row: (row.applied_at, order.get(row.revision, len(order))))
+
+
+def _lint_ignored(text: str | None) -> Mapping[str, str]:
+    # An older runner kept whatever the file had declared.
+    declared = json.loads(text) if text else {}
+    return declared if isinstance(declared, dict) else {}
 
 
 def _file(project: Project, name: str, checksum: str) -> File:

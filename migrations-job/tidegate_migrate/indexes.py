@@ -12,13 +12,22 @@ from typing import Final
 from tidegate_migrate.place import literal
 
 _NAME: Final = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+_BEFORE: Final = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 _CREATE: Final = re.compile(
-    rf"(?:\s|--[^\n]*\n|/\*.*?\*/)*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+"
+    rf"{_BEFORE}CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+"
     rf"(?:IF\s+NOT\s+EXISTS\s+)?(?P<index>{_NAME})\s+ON\s+(?:ONLY\s+)?"
     rf"(?P<table>{_NAME}(?:\s*\.\s*{_NAME})?)",
     re.IGNORECASE | re.DOTALL,
 )
-_CONCURRENTLY: Final = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+_CONCURRENTLY: Final = re.compile(
+    rf"{_BEFORE}(?:CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\b|DROP\s+INDEX\s+CONCURRENTLY\b"
+    r"|REINDEX\s*(?:\([^()]*\)\s*)?(?:INDEX|TABLE|SCHEMA|DATABASE)\s+CONCURRENTLY\b"
+    r"|REINDEX\s*\([^()]*\bCONCURRENTLY\b"
+    r"|REFRESH\s+MATERIALIZED\s+VIEW\s+CONCURRENTLY\b"
+    rf"|ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?{_NAME}(?:\s*\.\s*{_NAME})?\s+DETACH\s+PARTITION\s+"
+    rf"{_NAME}(?:\s*\.\s*{_NAME})?\s+CONCURRENTLY\b)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 _INVALID: Final = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
@@ -56,4 +65,4 @@ def built_by(statement: str) -> ConcurrentIndex | None:
 
 def waits_without_blocking(statement: str) -> bool:
     """Tell whether a statement waits for old transactions while everybody reads and writes on."""
-    return bool(_CONCURRENTLY.search(statement))
+    return _CONCURRENTLY.match(statement) is not None

@@ -33,10 +33,15 @@ CREATE TABLE {table} (
 GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO PUBLIC
 """
 
+# Every role may write here: also what no heartbeat does, a NULL or an infinite time.
+_AGES: Final = ", ".join(
+    "greatest(-1e9, least(1e9, "
+    f"extract(epoch FROM now())::float8 - extract(epoch FROM {since})::float8))"
+    for since in ("started_at", "unbroken_since", "seen_at")
+)
 _READ: Final = """
-SELECT instance, heads, image, extract(epoch FROM now() - started_at)::float8,
-  extract(epoch FROM now() - unbroken_since)::float8, extract(epoch FROM now() - seen_at)::float8
-FROM {table} ORDER BY seen_at DESC, instance
+SELECT instance, array_remove(heads, NULL), image, {ages} FROM {table}
+ORDER BY seen_at DESC, instance
 """
 
 
@@ -102,7 +107,8 @@ def read(connection: psycopg.Connection, place: Place) -> tuple[Instance, ...]:
     """Read who reported, the last seen first; without the table, nobody did."""
     if not _exists(connection, place):
         return ()
-    found = connection.execute(_READ.format(table=place.beside(INSTANCES_TABLE)).encode())
+    query = _READ.format(ages=_AGES, table=place.beside(INSTANCES_TABLE))
+    found = connection.execute(query.encode())
     return tuple(Instance(name, frozenset(heads), *rest) for name, heads, *rest in found)
 
 

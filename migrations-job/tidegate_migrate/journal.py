@@ -7,34 +7,49 @@ A row here, written before and after each such statement, lets the next run go o
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tidegate_migrate.place import Place
+from tidegate.schema import UNFINISHED_TABLE, Revision
+from tidegate_migrate.place import Place, literal
 
 if TYPE_CHECKING:
     import psycopg
     import sqlalchemy as sa
 
-TABLE: Final = "tidegate_unfinished"
-
+# Every role may read it: the service's library has to know which contract revision is half done,
+# and there is nothing else in it.
 _CREATE: Final = """
-CREATE TABLE IF NOT EXISTS {table} (
+CREATE TABLE {table} (
   revision text PRIMARY KEY,
+  phase text NOT NULL,
+  down text[] NOT NULL,
+  version text NOT NULL,
   done integer NOT NULL,
   digest text NOT NULL,
   begun text NOT NULL,
   at timestamptz NOT NULL
-)
+);
+GRANT SELECT ON {table} TO PUBLIC
 """
-_READ: Final = "SELECT revision, done, digest, begun FROM {table}"
+# The version rows that a revision builds on, and the transactions that wrote them: whoever finishes
+# it by hand and takes it back later writes them anew.
+_VERSION: Final = """(
+  SELECT coalesce(string_agg(concat(version_num, ' ', xmin), ',' ORDER BY version_num), '')
+  FROM {versions} WHERE version_num = ANY ({down})
+)"""
+_READ: Final = "SELECT revision, done, digest, begun, version <> {version} FROM {table} AS u"
 _WRITE: Final = """
-INSERT INTO {table} (revision, done, digest, begun, at)
-SELECT CAST(:revision AS text), CAST(:done AS integer), CAST(:digest AS text),
-  CAST(:begun AS text), clock_timestamp()
+INSERT INTO {table} (revision, phase, down, version, done, digest, begun, at)
+SELECT CAST(:revision AS text), CAST(:phase AS text), CAST(:down AS text[]), {version},
+  CAST(:done AS integer), CAST(:digest AS text), CAST(:begun AS text), clock_timestamp()
+WHERE {lock}
 ON CONFLICT (revision) DO UPDATE
-SET done = excluded.done, digest = excluded.digest, begun = excluded.begun, at = excluded.at
+SET phase = excluded.phase, down = excluded.down, version = excluded.version,
+  done = excluded.done, digest = excluded.digest, begun = excluded.begun, at = excluded.at
 """
+_FORGET_ALL: Final = "DELETE FROM {table} WHERE revision IN ({revisions})"
 _FORGET: Final = "DELETE FROM {table} WHERE revision = CAST(:revision AS text)"
 
 
@@ -43,48 +58,76 @@ class Unfinished:
     """The statements of a revision that are committed: how many, and the digest of their text.
 
     ``begun`` is the digest with the statement that was running, "" when none was: it may have
-    been committed or not.
+    been committed or not. ``stale`` tells that the version table was written since.
     """
 
     done: int = 0
     digest: str = ""
     begun: str = ""
+    stale: bool = False
 
 
 def ensure(connection: psycopg.Connection, place: Place) -> None:
     """Create the table where it is missing."""
-    connection.execute(_CREATE.format(table=place.beside(TABLE)).encode())
+    if not _exists(connection, place, place.own(UNFINISHED_TABLE)):
+        connection.execute(_CREATE.format(table=place.beside(UNFINISHED_TABLE)).encode())
 
 
 def read(connection: psycopg.Connection, place: Place) -> dict[str, Unfinished]:
     """Return the revisions that earlier runs have begun and not finished."""
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = %s AND tablename = %s)",
-        [place.schema, TABLE],
-    ).fetchone()
-    if row is None or not row[0]:
+    if not _exists(connection, place, place.own(UNFINISHED_TABLE)):
         return {}
-    rows = connection.execute(_READ.format(table=place.beside(TABLE)).encode())
-    return {name: Unfinished(done, digest, begun) for name, done, digest, begun in rows}
+    version = "''"
+    if _exists(connection, place, place.version_table):
+        version = _VERSION.format(versions=place.versions, down="u.down")
+    query = _READ.format(table=place.beside(UNFINISHED_TABLE), version=version)
+    return {name: Unfinished(*rest) for name, *rest in connection.execute(query.encode())}
 
 
-def write(connection: sa.Connection, place: Place, revision: str, entry: Unfinished) -> None:
-    """Write how far the revision has come, over the connection that migrates."""
+def write(
+    connection: sa.Connection, place: Place, revision: Revision, entry: Unfinished, *, lock: str
+) -> bool:
+    """Write how far the revision has come, over the connection that migrates.
+
+    ``lock`` is the SQL condition that the migration lock is still held. Returns False, having
+    written nothing, where it no longer is.
+    """
     import sqlalchemy as sa
 
-    connection.execute(
-        sa.text(_WRITE.format(table=place.beside(TABLE))),
+    version = _VERSION.format(versions=place.versions, down="CAST(:down AS text[])")
+    table = place.beside(UNFINISHED_TABLE)
+    written = connection.execute(
+        sa.text(_WRITE.format(table=table, version=version, lock=lock)),
         {
-            "revision": revision,
+            "revision": revision.id,
+            "phase": revision.phase.value,
+            "down": list(revision.down),
             "done": entry.done,
             "digest": entry.digest,
             "begun": entry.begun,
         },
     )
+    return bool(written.rowcount)
 
 
 def forget(connection: sa.Connection, place: Place, revision: str) -> None:
     """Take the row away: in the transaction that writes the version and the history."""
     import sqlalchemy as sa
 
-    connection.execute(sa.text(_FORGET.format(table=place.beside(TABLE))), {"revision": revision})
+    forget = sa.text(_FORGET.format(table=place.beside(UNFINISHED_TABLE)))
+    connection.execute(forget, {"revision": revision})
+
+
+def forget_all(connection: psycopg.Connection, place: Place, revisions: Collection[str]) -> None:
+    """Take the rows of revisions away that somebody else has finished."""
+    table = place.beside(UNFINISHED_TABLE)
+    names = ", ".join(map(literal, revisions))
+    connection.execute(_FORGET_ALL.format(table=table, revisions=names).encode())
+
+
+def _exists(connection: psycopg.Connection, place: Place, table: str) -> bool:
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = %s AND tablename = %s)",
+        [place.schema, table],
+    ).fetchone()
+    return bool(row and row[0])

@@ -14,15 +14,16 @@ def needed(manifest: Manifest, applied: Applied, planned: Collection[str] = ()) 
     revisions that are to be applied first.
 
     A contract revision needs to be shipped, and so does one of which no row of the history says
-    what it did: an image that does not know it refuses to serve.
+    what it did: an image that does not know it refuses to serve. A contract revision that is only
+    begun has dropped something all the same.
     """
-    known = {**applied.history, **manifest.revisions}
+    known = {**applied.history, **applied.begun, **manifest.revisions}
     stops = {
         name
         for name in _with_all_below(known, [*applied.heads, *planned])
         if (row := (manifest.revisions if name in planned else applied.history).get(name)) is None
         or row.phase is Phase.CONTRACT
-    }
+    } | applied.half_contracted
     below = _with_all_below(known, [down for n in stops if n in known for down in known[n].down])
     return tuple(sorted(stops - below))
 

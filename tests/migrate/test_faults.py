@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.migrate.conftest import Rows, Tidegate, clean_environment, finish
+from tests.migrate.conftest import Rows, Tidegate, answer, clean_environment, finish
 from tests.migrate.project import AlembicProject
+from tidegate.database import asyncpg_url, read_applied
 from tidegate.schema import Failure, Outcome, Verdict
 
 STEPS = (
@@ -169,6 +172,102 @@ def test_a_run_whose_lock_was_lost_commits_nothing_more(
     assert rows("SELECT to_regclass('u')") == [(None,)]
 
 
+async def test_a_contract_revision_that_failed_half_way_keeps_the_images_away_that_it_breaks(
+    project: AlembicProject, tmp_path: Path, tidegate: Tidegate, rows: Rows, database_url: str
+) -> None:
+    old = AlembicProject(tmp_path / "old")
+    for each in (project, old):
+        each.revision("a", sql="CREATE TABLE t (x int, y int); INSERT INTO t VALUES (1), (1)")
+    assert finish(tidegate("up", "--config", old.config, "--json"))[0] == 0
+    index = "op.execute('CREATE UNIQUE INDEX CONCURRENTLY t_x ON t (x)')"
+    alone = f"with op.get_context().autocommit_block():\n    {index}"
+    up = ("up", "--config", project.config, "--json", "--phase", "all", "--nobody-runs-older")
+    project.written("b", "a", phase="contract", body=alone)
+    assert finish(tidegate(*up))[0] == 1
+    assert finish(tidegate("up", "--config", old.config, "--json"))[0] == 0  # nothing is done yet
+    drop = "op.execute('ALTER TABLE t DROP y')"
+    project.written("b", "a", phase="contract", body=f"{drop}\n{alone}")
+    assert finish(tidegate(*up))[0] == 1
+    for command in (("up",), ("wait", "--timeout", "0")):
+        code, report = finish(tidegate(*command, "--config", old.config, "--json"))
+        assert (code, report.failure, report.revision) == (4, Failure.INCOMPATIBLE, "b"), report
+    engine = create_async_engine(asyncpg_url(database_url))
+    async with engine.connect() as connected:  # as a service reads it
+        assert (await read_applied(connected)).half_contracted == {"b"}
+    await engine.dispose()
+    _, told = answer(tidegate("plan", "--config", project.config, "--json"))
+    assert (told["pending"], told["rollback"]["needs_now"]) == ({"b": "contract"}, ["b"])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("TRUNCATE t")
+        connection.execute("SET ROLE pg_monitor")  # whatever role a service has
+        connection.execute("SELECT FROM tidegate_unfinished")
+    code, report = finish(tidegate(*up))
+    assert (code, report.verdict) == (0, Verdict.CURRENT), report
+
+
+def test_a_run_whose_lock_was_lost_in_an_autocommit_block_stops_at_the_next_statement(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    body = """
+with op.get_context().autocommit_block():
+    op.execute("SELECT pg_advisory_lock(1)")
+    op.execute("CREATE INDEX CONCURRENTLY t_x ON t (x)")
+"""
+    project.written("b", "a", body=body)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")
+        up = ("up", "--config", project.config, "--json", "--ddl-lock-timeout", "30")
+        run = tidegate(*up)
+        wait_until(connection, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND classid <> 0 AND granted"
+        )
+        connection.execute("SELECT pg_advisory_unlock(1)")
+        code, report = finish(run)
+    assert (code, report.failure, report.revision) == (5, Failure.UNREACHABLE, "b")
+    assert "another runner may be at work" in report.message
+    assert rows("SELECT to_regclass('t_x')") == [(None,)]
+
+
+def test_what_was_finished_and_taken_back_by_hand_is_not_taken_for_done(
+    in_parts: AlembicProject,
+    watched: Watched,
+    tidegate: Tidegate,
+    database_url: str,
+) -> None:
+    up = ("up", "--config", in_parts.config, "--json")
+    assert watched(in_parts.config, "autocommit statement begun").returncode == -signal.SIGKILL
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for version in ("b", "a"):  # as `alembic upgrade b` and `alembic downgrade a` leave it
+            connection.execute("UPDATE alembic_version SET version_num = %s", [version])
+        connection.execute("ALTER TABLE t DROP y")
+        code, report = finish(tidegate(*up))
+        assert (code, report.revision) == (1, "b")
+        assert "may have been undone" in report.message
+        connection.execute("DELETE FROM tidegate_unfinished")
+    assert finish(tidegate(*up))[0] == 0
+
+
+def test_what_was_finished_by_hand_is_no_longer_noted_as_unfinished(
+    in_parts: AlembicProject, watched: Watched, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    assert watched(in_parts.config, "autocommit statement begun").returncode == -signal.SIGKILL
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'b'")
+    assert finish(tidegate("up", "--config", in_parts.config, "--json"))[0] == 0
+    assert rows("SELECT count(*) FROM tidegate_unfinished") == [(0,)]
+
+
+def wait_until(connection: psycopg.Connection, query: str) -> None:
+    """Wait until the query finds something."""
+    deadline = time.monotonic() + 60
+    while not connection.execute(query.encode()).rowcount:
+        assert time.monotonic() < deadline, query
+        time.sleep(0.05)
+
+
 def test_a_full_disk_is_named_and_leaves_nothing_behind(
     project: AlembicProject, tidegate: Tidegate, rows: Rows
 ) -> None:
@@ -217,13 +316,16 @@ def test_a_database_that_comes_back_after_a_while_is_waited_for(
     assert (code, report.outcome) == (0, Outcome.DONE)
 
 
-def test_a_killed_runners_statement_that_still_runs_is_waited_for(
-    project: AlembicProject, tidegate: Tidegate, database_url: str
+@pytest.mark.parametrize("between_statements", [False, True])
+def test_what_another_runner_still_migrates_after_it_lost_its_lock_is_waited_for(
+    between_statements: bool, project: AlembicProject, tidegate: Tidegate, database_url: str
 ) -> None:
     project.revision("a")
     orphan = f"{database_url}&application_name=tidegate%20migration%20on%20gone"
     with psycopg.connect(orphan) as connection:
         connection.execute("SELECT 1")
+        if between_statements:
+            connection.commit()
         run = tidegate("up", "--config", project.config, "--json", "--lock-timeout", "1")
         code, report = finish(run)
         assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -242,6 +243,12 @@ def test_a_crowd_is_counted_and_not_listed() -> None:
     assert message.endswith(" and 6 more")
 
 
+def test_a_name_that_would_steer_a_terminal_is_shown_without_what_steers() -> None:
+    odd = Instance("pod\x1b[2J", frozenset({"1\r"}), "shop\x07", 100, 90, 0)
+    message = words(guard.objections([odd], NEW, ["2"])["2"])
+    assert "pod?[2J (image shop?, ships up to 1?" in message
+
+
 def test_status_shows_who_runs_what() -> None:
     both = (
         Instance("pod-1", frozenset({"2", "3"}), "shop:2", 100.4, 90, 0.6),
@@ -259,6 +266,19 @@ def test_status_shows_who_runs_what() -> None:
         "seen_seconds_ago": 1,
         "seen": True,
     }
+
+
+def test_rows_that_no_heartbeat_would_write_are_read_as_somebody_who_runs_anything(
+    connection: psycopg.Connection,
+) -> None:
+    connection.execute(
+        "INSERT INTO tidegate_instances VALUES "
+        "('odd', '{NULL}', '', '-infinity', 'infinity', 'infinity')"
+    )
+    (odd,) = instances.read(connection, PLACE)
+    assert (odd.heads, odd.seen) == (frozenset(), True)
+    assert json.dumps(odd.as_dict(), allow_nan=False)
+    assert "would break what runs: odd" in words(objection(connection))
 
 
 def jump(connection: psycopg.Connection, by: str) -> None:

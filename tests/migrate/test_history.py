@@ -36,6 +36,35 @@ def test_each_row_is_told_and_held_against_the_file_that_is_shipped(
     assert [row["file"] for row in told["history"]] == ["same", "changed", "not shipped"]
 
 
+def test_what_a_lint_exception_says_wrongly_is_not_kept_and_an_older_runners_row_of_it_is_read(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    project.written("a", head='lint_ignore = ["drop-column"]', body="pass")
+    mixed = 'lint_ignore = {"drop-column": "never released", 1: "one", None: 2, "index": None}'
+    project.written("b", "a", head=mixed, body="pass")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    reading = ("history", "--config", project.config, "--json")
+    kept = [row["lint_ignored"] for row in answer(tidegate(*reading))[1]["history"]]
+    assert kept == [{}, {"drop-column": "never released"}]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE tidegate_schema_history SET lint_ignored = '[\"drop-column\"]'")
+    code, told = answer(tidegate(*reading))
+    assert (code, [row["lint_ignored"] for row in told["history"]]) == (0, [{}, {}])
+
+
+def test_a_database_that_writes_dates_in_its_own_way_is_read_like_any_other(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    name = database_url.rpartition("/")[2].partition("?")[0]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET DateStyle = 'German'".encode())
+    project.revision("a")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    for command in ("history", "status", "wait", "plan"):
+        code, _ = answer(tidegate(command, "--config", project.config, "--json"))
+        assert code == 0, command
+
+
 def test_a_person_reads_a_table_and_what_is_missing_in_it(
     project: AlembicProject, tidegate: Tidegate, database_url: str
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import assume, given, settings
 
 from tests.graphs import World, worlds
@@ -18,6 +20,23 @@ def test_an_image_may_be_rolled_back_to_exactly_if_it_ships_what_is_needed(world
     shipped = needed(world.manifest, world.database)
     verdict = judge(compare(world.manifest_of(world.older), world.database))
     assert (verdict not in _REFUSED) == (set(shipped) <= world.older)
+
+
+@settings(max_examples=2000)
+@given(worlds())
+def test_what_a_half_done_contract_revision_dropped_counts_as_applied(world: World) -> None:
+    begun = {
+        name: revision
+        for name, revision in world.revisions.items()
+        if name not in world.applied and world.applied.issuperset(revision.down)
+    }
+    database = replace(world.database, begun=begun)
+    older = world.manifest_of(world.older)
+    verdict = judge(compare(older, database))
+    assert (verdict not in _REFUSED) == (set(needed(world.manifest, database)) <= world.older)
+    if {name for name, each in begun.items() if each.phase is Phase.CONTRACT} - world.older:
+        assert verdict is Verdict.AHEAD_INCOMPATIBLE
+    assert compare(older, database).pending == compare(older, world.database).pending
 
 
 @settings(max_examples=2000)

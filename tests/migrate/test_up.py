@@ -14,6 +14,7 @@ import pytest
 
 from tests.migrate.conftest import Rows, Tidegate, clean_environment, finish
 from tests.migrate.project import ASYNC_ENV, SYNC_ENV, AlembicProject
+from tests.migrate.test_locks import ASYNCPG_ENV
 from tests.postgres import create_database, drop_database
 from tidegate.schema import Failure, Outcome, Phase, Report, Verdict
 from tidegate_migrate.lock import LOCK_KEY
@@ -140,6 +141,24 @@ def test_a_lock_that_does_not_come_free_names_its_holder(
     assert "the other runner" in report.message
 
 
+def test_a_lock_that_another_role_holds_is_told_as_far_as_it_can_be_seen(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, postgres: str
+) -> None:
+    project.revision("a")
+    role = f"plain_{uuid4().hex[:8]}"
+    with psycopg.connect(database_url, autocommit=True) as holder:
+        holder.execute(f"CREATE ROLE {role} LOGIN".encode())
+        holder.execute(f"GRANT ALL ON SCHEMA public TO {role}".encode())
+        holder.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        plain = database_url.replace("//postgres", f"//{role}", 1)
+        assert plain != database_url
+        up = ("up", "--config", project.config, "--json", "--lock-timeout", "0.5")
+        code, report = finish(tidegate(*up, DATABASE_URL=plain))
+        assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)
+        assert f"(backend {holder.info.backend_pid}, local)" in report.message
+        holder.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
 def test_a_revision_that_lint_refuses_is_not_applied_and_neither_are_those_before_it(
     project: AlembicProject, tidegate: Tidegate
 ) -> None:
@@ -238,6 +257,34 @@ def test_a_database_that_never_comes_is_unreachable(
     assert (run.returncode, report.failure) == (5, Failure.UNREACHABLE)
     assert "127.0.0.1:1/nowhere within 1 s: " in report.message
     assert "secret-word" not in output + errors
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_a_database_that_went_away_before_env_py_came_is_unreachable(
+    driver: str, tmp_path: Path, tidegate: Tidegate
+) -> None:
+    gone = f"postgresql+{driver}://postgres@127.0.0.1:9/gone"
+    env = (SYNC_ENV if driver == "psycopg" else ASYNC_ENV).replace(
+        'context.config.get_section("alembic")', f"{{'sqlalchemy.url': {gone!r}}}"
+    )
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (5, Failure.UNREACHABLE), report
+
+
+@pytest.mark.parametrize("env", [SYNC_ENV, ASYNCPG_ENV], ids=["psycopg", "asyncpg"])
+def test_a_server_without_a_connection_left_for_env_py_is_unreachable(
+    env: str, tmp_path: Path, tidegate: Tidegate, database_url: str
+) -> None:
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    role = f"alone_{uuid4().hex[:8]}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1".encode())
+        alone = database_url.replace("//postgres", f"//{role}", 1)
+        run = tidegate("up", "--config", project.config, "--json", DATABASE_URL=alone)
+        code, report = finish(run)
+        assert (code, report.failure) == (5, Failure.UNREACHABLE), report
+        connection.execute(f"DROP ROLE {role}".encode())
 
 
 def test_direct_url_wins_over_a_pooler(
@@ -353,6 +400,35 @@ def test_a_version_table_that_was_emptied_does_not_make_the_database_a_new_one(
     assert report.pending == {"b": Phase.CONTRACT}
 
 
+def test_tables_in_use_without_a_version_row_are_no_empty_database(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    project.revision("a").revision("b", "a", sql="ALTER TABLE t DROP y", phase="contract")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE t (x int, y int)")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.pending) == (0, {"b": Phase.CONTRACT}), report
+    project.revision("c", "a", sql="ALTER TABLE t DROP x")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DROP TABLE alembic_version, tidegate_schema_history")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.revision) == (6, Failure.LINT, "c")
+    assert (
+        len(rows("SELECT * FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0")) == 2
+    )
+
+
+def test_a_schema_of_its_own_is_empty_beside_the_tables_of_other_applications(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    project.revision("b", "a", sql="ALTER TABLE t DROP x", phase="contract")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE SCHEMA theirs; CREATE TABLE theirs.t (x int)")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("b",)), report
+
+
 def test_the_callback_of_an_env_py_is_called_beside_ours(
     tmp_path: Path, tidegate: Tidegate, rows: Rows
 ) -> None:
@@ -448,6 +524,66 @@ def test_an_env_py_that_exits_has_failed_with_a_report(tmp_path: Path, tidegate:
     code, report = finish(tidegate("up", "--config", project.config, "--json"))
     assert (code, report.failure) == (1, Failure.MIGRATION_ERROR)
     assert "no vault token" in report.message
+
+
+@pytest.mark.parametrize("env", [SYNC_ENV, ASYNCPG_ENV], ids=["psycopg", "asyncpg"])
+def test_what_a_report_says_of_a_failure_holds_no_row_of_a_table(
+    env: str, tmp_path: Path, tidegate: Tidegate
+) -> None:
+    project = AlembicProject(tmp_path / "project", env)
+    project.revision("a", sql="CREATE TABLE t AS SELECT 'a@example.org' AS email")
+    project.revision("b", "a", sql="INSERT INTO t TABLE t")
+    project.revision("c", "b", sql="CREATE UNIQUE INDEX ON t (email)")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.revision) == (1, "c")
+    assert "could not create unique index" in report.message
+    assert "example.org" not in report.to_json()
+
+
+def test_a_revision_that_raises_what_is_no_exception_has_failed_with_a_report(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    project.written("b", "a", body="import asyncio\nraise asyncio.CancelledError('a task')")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.revision) == (1, Failure.MIGRATION_ERROR, "b")
+    assert "CancelledError: a task" in report.message
+    assert (report.heads, [done.id for done in report.applied]) == (("a",), ["a"])
+
+
+STUMBLING = """
+import sys
+from tidegate_migrate import cli, history
+
+def read(*_):
+    raise KeyError("a fault of ours with the-password")
+
+history.read = read
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_a_fault_of_our_own_is_reported_too_and_its_traceback_shows_no_password(
+    command: str, project: AlembicProject, database_url: str
+) -> None:
+    project.revision("a")
+    host = database_url.partition("@")[2]
+    assert host
+    url = database_url.replace("@", ":the-password@", 1)
+    arguments = [command, "--config", str(project.config), "--json"]
+    run = subprocess.run(
+        [sys.executable, "-c", STUMBLING, *arguments],
+        env=clean_environment() | {"DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    report = Report.from_json(run.stdout)
+    assert (run.returncode, report.failure) == (1, Failure.MIGRATION_ERROR)
+    assert "KeyError" in report.message
+    assert "Traceback" in run.stderr
+    assert "the-password" not in run.stdout + run.stderr
 
 
 def test_a_url_written_for_asyncpg_serves_the_runner_and_reaches_env_py_as_written(
