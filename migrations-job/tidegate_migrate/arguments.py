@@ -79,7 +79,8 @@ def _add_project(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=os.environ.get("ALEMBIC_CONFIG", "alembic.ini"),
         metavar="FILE",
-        help="the project's alembic.ini (default: ALEMBIC_CONFIG, else ./alembic.ini)",
+        help="the project's alembic.ini or pyproject.toml (default: ALEMBIC_CONFIG, else "
+        "./alembic.ini)",
     )
 
 
@@ -99,7 +100,8 @@ def _add_scope(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--nobody-runs-older",
         action="store_true",
-        help="your word that no older image runs: contract revisions may be applied",
+        help="your word that no older image runs: contract revisions may be applied, and lint does "
+        "not stop an expand one for what it would do to those who run",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.schema import HISTORY_TABLE, INSTANCES_TABLE
+from tidegate.schema import HISTORY_TABLE, INSTANCES_TABLE, UNFINISHED_TABLE
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -27,8 +27,10 @@ def _keep(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDispatchR
     from alembic.util import PriorityDispatchResult
 
     from tidegate_migrate.backfill.table import BACKFILLS_TABLE
-    from tidegate_migrate.journal import TABLE as UNFINISHED_TABLE
 
-    ours = {HISTORY_TABLE, INSTANCES_TABLE, BACKFILLS_TABLE, UNFINISHED_TABLE}
-    upgrade_ops.ops = [op for op in upgrade_ops.ops if getattr(op, "table_name", None) not in ours]
+    # What begins with these: a version table of its own has tables of its own beside it.
+    ours = (HISTORY_TABLE, INSTANCES_TABLE, BACKFILLS_TABLE, UNFINISHED_TABLE)
+    upgrade_ops.ops = [
+        op for op in upgrade_ops.ops if not str(getattr(op, "table_name", "")).startswith(ours)
+    ]
     return PriorityDispatchResult.CONTINUE

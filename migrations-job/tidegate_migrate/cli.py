@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from tidegate_migrate.arguments import parser
 from tidegate_migrate.failure import EXIT_CODES, NOTHING_TO_DO, MigrateError
 from tidegate_migrate.plan import Scope
 from tidegate_migrate.settings import Settings
+from tidegate_migrate.stdout import answering
 
 if TYPE_CHECKING:
     from tidegate_migrate.lint.check import Classified
@@ -28,21 +31,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What is imported stays: to look through it for garbage, now and at the end, takes a quarter
     # of a run that finds nothing to do.
     gc.disable()
+    # Not a SystemExit: of those, env.py's and a revision's are caught as their failure.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = parser(_COMMANDS).parse_args(argv)
     try:
+        with answering():
+            return _run(arguments)
+    finally:
+        gc.freeze()
+
+
+def _run(arguments: Namespace) -> int:
+    try:
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
         return code
     except MigrateError as error:
         return _fail(arguments, error)
     except KeyboardInterrupt:
         print("told to stop; nothing was changed", file=sys.stderr)
         return EXIT_CODES[Failure.TERMINATED]
-    except BrokenPipeError:  # `plan | head`: whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    finally:
-        gc.freeze()
+    except Exception as error:
+        return _fail(arguments, _unforeseen(error))
 
 
 def _fail(arguments: Namespace, error: MigrateError) -> int:
@@ -53,6 +62,19 @@ def _fail(arguments: Namespace, error: MigrateError) -> int:
     else:
         tell_failure("tidegate migrate", error.message, error.hint)
     return EXIT_CODES[error.failure]
+
+
+def _unforeseen(error: Exception) -> MigrateError:
+    """Show where a fault of our own is, and make it a failure like any other."""
+    import traceback
+
+    _say(_without_passwords("".join(traceback.format_exception(error))))
+    return MigrateError(
+        Failure.MIGRATION_ERROR,
+        _without_passwords(f"Tidegate itself failed: {type(error).__name__}: {error}"),
+        hint="what is applied stays; run `tidegate migrate status`, and report this with the "
+        "traceback on stderr",
+    )
 
 
 def _up(arguments: Namespace) -> int:
@@ -69,7 +91,7 @@ def _up(arguments: Namespace) -> int:
         if live:
             live.close()
         # While env.py runs, what is printed goes to stderr.
-        with os.fdopen(stdout, "w") as ours, redirect_stdout(ours):
+        with suppress(OSError), os.fdopen(stdout, "w") as ours, redirect_stdout(ours):
             deliver(failed(runner.terminated()), arguments.report, as_json=arguments.json)
             sys.stdout.flush()
 
@@ -82,6 +104,9 @@ def _up(arguments: Namespace) -> int:
             report = runner.up(_settings(arguments), say, ending, progress)
     except MigrateError as error:
         report = failed(error)
+    except Exception as error:
+        applied = tuple(progress.applied.values())
+        report = replace(failed(_unforeseen(error)), applied=applied)
     ending.reporting()
     deliver(report, arguments.report, as_json=arguments.json)
     boundary.reached("report delivered")
@@ -264,15 +289,15 @@ def _manifest(arguments: Namespace) -> int:
     from tidegate_migrate.manifest import describe
 
     text = describe(arguments.config, arguments.version_table).to_json() + "\n"
-    if arguments.output is None:
-        print(text, end="")
-        return 0
+    path: Path | None = arguments.output
     try:
-        arguments.output.write_text(text, encoding="utf-8")
+        # An image is built from it: half of it must not pass for all.
+        with open(path or 1, "w", encoding="utf-8", closefd=path is not None) as output:
+            output.write(text)
     except OSError as error:
         raise MigrateError(
             Failure.SETTINGS,
-            f"the manifest could not be written to {arguments.output}: {error.strerror}",
+            f"the manifest could not be written to {path or 'stdout'}: {error.strerror}",
             hint="name a file in a folder that exists with --output",
         ) from None
     return 0
@@ -321,12 +346,16 @@ def _settings(arguments: Namespace, image: str | None = None) -> Settings:
 
 def _print(text: str) -> None:
     """Print what may hold SQL, and so anything that a revision has taken from its environment."""
+    print(_without_passwords(text))
+
+
+def _without_passwords(text: str) -> str:
     from tidegate_migrate.database import hide_password
 
     for name in ("DATABASE_URL", "DIRECT_URL"):
         with suppress(ValueError):  # one that does not parse is refused by whoever needs it
             text = hide_password(os.environ.get(name, ""), text)
-    print(text)
+    return text
 
 
 def _say(line: str) -> None:

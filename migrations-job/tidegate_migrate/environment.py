@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from alembic.runtime.environment import EnvironmentContext
@@ -17,6 +15,7 @@ from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.place import Place, find_schema
 from tidegate_migrate.project import Project
 from tidegate_migrate.settings import Settings
+from tidegate_migrate.stdout import kept_clean
 
 Steps = Callable[[tuple[str, ...], MigrationContext], Iterable[Any]]
 
@@ -27,12 +26,23 @@ def point_at(project: Project, settings: Settings) -> None:
     """Let an env.py find the direct URL, whether it reads the environment or the ini file.
 
     In the environment it stays as it was written: env.py may count on the driver it names. In
-    the ini file's place goes psycopg's, which serves an async env.py as well as a sync one.
+    the ini file's place the driver stays that the ini file names; where it names none, it is
+    psycopg's, which serves an async env.py as well as a sync one.
     """
     os.environ["DATABASE_URL"] = settings.written_url
     os.environ.setdefault("PGCONNECT_TIMEOUT", _CONNECT_TIMEOUT)
-    dialect_url = settings.url.replace("postgresql://", "postgresql+psycopg://", 1)
-    project.config.set_main_option("sqlalchemy.url", dialect_url.replace("%", "%%"))
+    # Of a database in SQL_ASCII, psycopg would give bytes for texts.
+    os.environ.setdefault("PGCLIENTENCODING", "UTF8")
+    ini, section = project.config.file_config, project.config.config_ini_section
+    named = ini.get(section, "sqlalchemy.url", raw=True, fallback="").partition("://")[0]
+    dialect = named if named.startswith("postgresql+") else "postgresql+psycopg"
+    if settings.written_url.startswith(f"{dialect}://"):
+        url = settings.written_url
+    else:
+        url = settings.url.replace("postgresql", dialect, 1)
+        if dialect == "postgresql+asyncpg":
+            url = url.replace("sslmode=", "ssl=", 1)  # libpq's word; asyncpg calls it ssl
+    project.config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
 
 
 def look(project: Project) -> Place | None:
@@ -47,8 +57,12 @@ def look(project: Project) -> Place | None:
 
     def steps(_: tuple[str, ...], context: MigrationContext) -> Sequence[Any]:
         if context.connection is not None:
+            from sqlalchemy import text
+
             query = find_schema(context.version_table, _schema(context))
-            schema, database = context.connection.exec_driver_sql(query).one()
+            # text(): a driver may read a percent sign as a placeholder. Colons are its own.
+            found_there = context.connection.execute(text(query.replace(":", r"\:")))
+            schema, database = found_there.one()
             found.add((schema, context.version_table, database))
         return ()
 
@@ -117,32 +131,8 @@ def _drive(
         configured(environment.get_context())
 
     environment.configure = configure  # type: ignore[method-assign]
-    with environment, _stdout_kept_clean():
+    with environment, kept_clean():
         project.scripts.run_env()
-
-
-@contextmanager
-def _stdout_kept_clean() -> Iterator[None]:
-    """Send to stderr what env.py and revisions print: stdout may have to be one line of JSON.
-
-    The file descriptor too: a logger may hold the stream of before, a child process the number.
-    """
-    _flush()
-    stdout = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        _flush()
-        os.dup2(stdout, 1)
-        os.close(stdout)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.__stdout__):
-        if stream is not None:
-            stream.flush()
 
 
 def _schema(context: MigrationContext) -> str | None:

@@ -18,26 +18,35 @@ _HINTS: Final = {
         'if it is meant to take long, write statement_timeout = "off" (or a number of seconds) '
         "in the revision's file, or raise --statement-timeout",
     ),
+    "25P04": (
+        Failure.MIGRATION_ERROR,
+        "lift the transaction_timeout of the role or the database, or let the revision do less",
+    ),
     "25P03": (
         Failure.MIGRATION_ERROR,
         "it held its locks without a statement for a minute: let it compute before it begins",
     ),
 }
-_BROKEN: Final = ("08", "57P")  # classes of codes: the connection broke, the server shuts down
+# Classes of codes: the connection broke, the server shuts down, it has no connection left to give.
+_BROKEN: Final = ("08", "57P", "53300")
 
 
 def explain(error: BaseException, revision: str, url: str) -> MigrateError:
     """Say what env.py or a revision ran into; ``revision`` is "" before any has begun."""
     cause = getattr(error, "orig", None) or error
-    words = " ".join(str(cause).split()) or type(cause).__name__
+    # Not the server's DETAIL, which quotes rows: the report is kept where many may read it.
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    words = " ".join((primary or str(cause)).split()) or type(cause).__name__
     where = f"revision {revision} failed" if revision else "env.py failed before any revision ran"
     text = hide_password(url, f"{where}: {type(cause).__name__}: {words}")
     code = sqlstate(error)
-    if code.startswith(_BROKEN) or getattr(error, "connection_invalidated", False):
+    broken = code.startswith(_BROKEN) or getattr(error, "connection_invalidated", False)
+    if code not in _HINTS and (broken or (not revision and _found_nobody(cause, code))):
         return MigrateError(
             Failure.UNREACHABLE,
             text,
-            hint="the connection broke; what was not finished is rolled back: run this again",
+            hint="the connection broke, or there was none; what was not finished is rolled back: "
+            "run this again",
             revision=revision,
         )
     if code in _HINTS:
@@ -52,3 +61,14 @@ def explain(error: BaseException, revision: str, url: str) -> MigrateError:
         else "nothing was applied; mend env.py and release again",
         revision=revision,
     )
+
+
+def _found_nobody(cause: BaseException, code: str) -> bool:
+    """Tell whether a driver has not even reached a server, which would have sent a code.
+
+    psycopg's and psycopg2's have one class for that; asyncpg lets the socket's error through, which
+    names no file.
+    """
+    if isinstance(cause, OSError):
+        return cause.filename is None
+    return not code and type(cause).__name__ == "OperationalError"

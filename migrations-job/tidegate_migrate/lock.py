@@ -42,7 +42,7 @@ EXISTS (
 _ORPHAN = """
 SELECT pid, application_name, extract(epoch FROM clock_timestamp() - query_start)
 FROM pg_stat_activity
-WHERE application_name LIKE %s AND datname = current_database() AND state <> 'idle'
+WHERE application_name LIKE %s AND datname = current_database()
 """
 
 
@@ -90,9 +90,11 @@ def migration_lock(
 def await_orphans(
     connection: psycopg.Connection, *, timeout: float, say: Callable[[str], None]
 ) -> None:
-    """Wait for what a killed runner has left behind: a backend that still runs its statement.
+    """Wait for what other runners have left behind: a backend of theirs that still migrates.
 
-    The lock went with the runner's own connection; whoever holds it now is alone but for those.
+    A killed one's ends with its statement. One that has lost its lock only may be between two
+    statements. The lock went with their own connections; whoever holds it now is alone but for
+    those.
 
     Raises:
         MigrateError: ``lock-timeout``; the message says which backend.
@@ -101,17 +103,29 @@ def await_orphans(
     told = False
     while orphan := connection.execute(_ORPHAN, [f"{MIGRATING}%"]).fetchone():
         backend, name, seconds = orphan
-        orphaned = f"{name} (backend {backend}, for {seconds:.0f} s)"
+        orphaned = f"{name} (backend {backend}{_for(seconds)})"
         if time.monotonic() >= deadline:
             raise MigrateError(
                 Failure.LOCK_TIMEOUT,
-                f"a killed runner's statement still runs after {timeout:g} s: {orphaned}",
+                f"another runner's migration still runs after {timeout:g} s, though its lock is "
+                f"gone: {orphaned}",
                 hint=f"end it: SELECT pg_terminate_backend({backend}); then run this again",
             )
         if not told:
-            say(f"waiting up to {timeout:g} s for what a killed runner has left: {orphaned}")
+            say(f"waiting up to {timeout:g} s for what another runner has left: {orphaned}")
             told = True
         time.sleep(0.1)
+
+
+def lost(revision: str) -> MigrateError:
+    """What is to be said of a revision that was running when the lock was gone."""
+    return MigrateError(
+        Failure.UNREACHABLE,
+        "the connection that holds the migration lock broke, so another runner may be at work; "
+        f"revision {revision} was stopped",
+        hint="run this again",
+        revision=revision,
+    )
 
 
 def _try(connection: psycopg.Connection, key: int) -> bool:
@@ -124,4 +138,9 @@ def _describe_holder(connection: psycopg.Connection, key: int) -> str:
     if row is None:
         return "a runner that has just ended"
     pid, name, address, seconds = row
-    return f"{name or 'unnamed'} (backend {pid}, {address or 'local'}, for {seconds:.0f} s)"
+    return f"{name or 'unnamed'} (backend {pid}, {address or 'local'}{_for(seconds)})"
+
+
+def _for(seconds: float | None) -> str:
+    """Say how long; of another role's backend the server tells it only to pg_read_all_stats."""
+    return "" if seconds is None else f", for {seconds:.0f} s"

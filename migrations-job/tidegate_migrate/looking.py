@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from tidegate.schema import Applied, Outcome, Report, compare, judge
+from tidegate.schema import Applied, Failure, Outcome, Phase, Report, compare, judge
 from tidegate_migrate import database, environment, history
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.place import VERSION_TABLE, Place, find_schema
@@ -81,10 +81,10 @@ def find_place(settings: Settings, project: Project, connection: psycopg.Connect
     """
     try:
         place = environment.look(project)
-    except MigrateError:
+    except (MigrateError, KeyboardInterrupt):
         raise
     # env.py is anybody's code: whatever it raises is its failure.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         from tidegate_migrate.explain import explain
 
         raise explain(error, "", settings.url) from error
@@ -108,6 +108,11 @@ def plan_run(
         MigrateError: ``incompatible``: it would apply nothing; ``settings``: there is no revision
             to stop at.
     """
+    empty = False
+    if not applied.heads:
+        from tidegate_migrate.emptiness import is_empty
+
+        empty = is_empty(connection, place, applied)
     witnesses: tuple[Instance, ...] = ()
     if settings.scope is not Scope.EXPAND and not settings.nobody_runs_older:
         from tidegate_migrate import instances
@@ -119,8 +124,26 @@ def plan_run(
         settings.scope,
         witnesses=witnesses,
         nobody_runs_older=settings.nobody_runs_older,
+        empty=empty,
     )
-    return _up_to(plan, project.ancestry(settings.to)) if settings.to else plan
+    if not settings.to:
+        return plan
+    wanted = project.ancestry(settings.to)
+    pending = compare(project.manifest, applied).pending
+    missed = {name: pending[name] for name in pending.keys() & wanted - plan.revisions}
+    plan = _up_to(plan, wanted)
+    if missed and not plan.refusal:
+        plan = replace(plan, refusal=_out_of_reach(settings, missed))
+    return plan
+
+
+def _out_of_reach(settings: Settings, missed: Mapping[str, Phase]) -> MigrateError:
+    listed = ", ".join(f"{name} ({phase})" for name, phase in sorted(missed.items()))
+    return MigrateError(
+        Failure.SETTINGS,
+        f"--to {settings.to} is not reached: --phase {settings.scope} leaves out {listed}",
+        hint="say --phase all, when no older image runs any more",
+    )
 
 
 def _up_to(plan: Plan, wanted: frozenset[str]) -> Plan:

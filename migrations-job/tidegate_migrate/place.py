@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.schema import HISTORY_TABLE
+from tidegate.schema import HISTORY_TABLE, own_table
 
 VERSION_TABLE: Final = "alembic_version"
 """Alembic's own name for the table, unless env.py gives another."""
@@ -27,16 +27,20 @@ class Place:
     @property
     def versions(self) -> str:
         """The version table's name as SQL writes it."""
-        return self.beside(self.version_table)
+        return f"{identifier(self.schema)}.{identifier(self.version_table)}"
 
     @property
     def history(self) -> str:
         """The history table's name as SQL writes it."""
         return self.beside(HISTORY_TABLE)
 
+    def own(self, table: str) -> str:
+        """Return what one of the runner's tables is called for this version table."""
+        return own_table(table, self.version_table)
+
     def beside(self, table: str) -> str:
-        """Return the name, as SQL writes it, of a table in the same schema."""
-        return f"{identifier(self.schema)}.{identifier(table)}"
+        """Return the name, as SQL writes it, of one of the runner's tables, in the same schema."""
+        return f"{identifier(self.schema)}.{identifier(self.own(table))}"
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.version_table}"

@@ -129,7 +129,7 @@ def _up(
             applied = history.read(connection, place)
             plan = plan_run(settings, project, connection, place, applied)
             if plan.revisions:
-                if applied.heads or applied.history:  # else nobody is there to be hurt
+                if not plan.empty:  # else nobody is there to be hurt
                     from tidegate_migrate.lint_first import refuse_unsafe
 
                     project = refuse_unsafe(

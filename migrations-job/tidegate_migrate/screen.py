@@ -60,8 +60,14 @@ def number(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def harmless(text: str) -> str:
+    """Return a text that somebody wrote into a table without what would steer a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", text)
+
+
 def table(style: Style, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows in columns as wide as they need to be, without a trailing line break."""
+    rows = [list(map(harmless, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tidegate_migrate.lock import MIGRATING
@@ -18,9 +19,26 @@ _IDLE: Final = "60s"
 _CLIENT_CHECK: Final = "1s"
 
 _SET: Final = """
-SELECT set_config(name, value, false)
+SELECT set_config(name, value, false), set_config('tidegate.transaction', 'open', true)
 FROM (VALUES {wanted}) AS wanted (name, value) JOIN pg_settings USING (name)
 """
+# What is set for a transaction is gone in the next statement where there is none.
+_LOOK: Final = """
+SELECT pg_backend_pid(), {lock},
+  coalesce(current_setting('tidegate.transaction', true), '') = 'open'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The connection as its server sees it: its backend, and whether that sees the lock held.
+
+    ``in_transactions`` tells whether statements in a transaction of SQLAlchemy's are in one.
+    """
+
+    backend: int
+    held: bool
+    in_transactions: bool
 
 
 def initial(*, host: str, lock_timeout: float, statement_timeout: float) -> dict[str, str]:
@@ -31,6 +49,8 @@ def initial(*, host: str, lock_timeout: float, statement_timeout: float) -> dict
         "lock_timeout": milliseconds(lock_timeout),
         "statement_timeout": milliseconds(statement_timeout),
         "idle_in_transaction_session_timeout": _IDLE,
+        # From PostgreSQL 17 on; a role may have one for the sake of the service.
+        "transaction_timeout": "0",
         "client_connection_check_interval": _CLIENT_CHECK,
         # A server that crashes may lose the last revisions whole, never a part of one: what is
         # said to be done at the end has to be on disk, and one revision there brings all before.
@@ -47,15 +67,20 @@ def milliseconds(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms" if seconds else "0"
 
 
-def introduce(connection: sa.Connection, values: Mapping[str, str], lock: str) -> tuple[int, bool]:
-    """Set the values for the session; return its backend, and whether it sees the lock held.
+def introduce(connection: sa.Connection, values: Mapping[str, str], lock: str) -> Session:
+    """Set the values for the session, and look at it.
 
     The connection stays as it was found: outside of a transaction, or in the one of env.py.
-    Settings that the server does not know are left out. ``lock`` is a condition in SQL.
+    ``lock`` is a condition in SQL.
     """
-    wanted = ", ".join(f"({literal(name)}, {literal(value)})" for name, value in values.items())
     own = nullcontext() if connection.in_transaction() else connection.begin()
     with own:
-        connection.exec_driver_sql(_SET.format(wanted=wanted))
-        backend, held = connection.exec_driver_sql(f"SELECT pg_backend_pid(), {lock}").one()
-    return int(backend), bool(held)
+        apply(connection, values)
+        backend, held, open_ = connection.exec_driver_sql(_LOOK.format(lock=lock)).one()
+    return Session(int(backend), bool(held), bool(open_))
+
+
+def apply(connection: sa.Connection, values: Mapping[str, str]) -> None:
+    """Set the values for the session; those that the server does not know are left out."""
+    wanted = ", ".join(f"({literal(name)}, {literal(value)})" for name, value in values.items())
+    connection.exec_driver_sql(_SET.format(wanted=wanted))

@@ -58,7 +58,7 @@ class TableLock:
 def locks(sql: str) -> tuple[TableLock, ...] | None:
     """Return the strongest lock for each table; ``None`` where the text does not tell."""
     strongest: dict[str, Mode] = {}
-    for kind, node, _ in parse(sql):
+    for kind, node, *_ in parse(sql):
         read = _READERS.get(kind)
         if read is None:
             return None

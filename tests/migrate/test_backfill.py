@@ -259,6 +259,32 @@ def test_a_table_is_walked_along_a_key_of_any_type(
     assert rows('SELECT count(*), min(n), max(n) FROM "Odd %"."t%t"') == [(500, 1, 1)]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        # Around the hour that comes twice in autumn.
+        "timestamptz '2026-10-25 00:30+00' + g * interval '1 min'",
+        "1 + g * float8 '1e-15'",
+    ],
+    ids=["timestamptz", "float8"],
+)
+def test_how_a_database_writes_times_and_numbers_leaves_out_no_row(
+    key: str, backfills: Backfills, rows: Rows
+) -> None:
+    name = backfills.database_url.rpartition("/")[2].partition("?")[0]
+    backfills.sql(
+        f"ALTER DATABASE {name} SET DateStyle = 'German'",
+        f"ALTER DATABASE {name} SET TimeZone = 'Europe/Berlin'",
+        f"ALTER DATABASE {name} SET extra_float_digits = -3",
+        f"CREATE TABLE t AS SELECT {key} AS id, 0 AS n FROM generate_series(1, 100) g",  # noqa: S608
+        "ALTER TABLE t ADD PRIMARY KEY (id)",
+    )
+    backfills.declare("n", f'table = "t"\nset = "n = n + 1"\n{STEPS}')
+    backfills.run("n")
+    assert rows(EACH_ROW_ONCE) == [(100, 1, 1)]
+    assert "finished" in backfills.run(None)
+
+
 def test_a_key_of_ones_own_must_reach_every_row_through_an_index(
     backfills: Backfills, rows: Rows
 ) -> None:

@@ -73,6 +73,21 @@ def test_a_terminated_run_is_gone_within_five_seconds_and_the_next_one_works(
     assert rows(SLEEPING) == [(0,)]
 
 
+@pytest.mark.parametrize("command", ["status", "plan", "wait", "manifest"])
+def test_a_command_that_only_looks_is_told_to_stop_while_env_py_or_a_revision_runs(
+    command: str, tmp_path: Path, tidegate: Tidegate
+) -> None:
+    slow = "import sys, time\nprint('here', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+    project = AlembicProject(tmp_path / "project", slow + SYNC_ENV)
+    project.written("a", head=slow if command == "manifest" else "", body="pass")
+    run = tidegate(command, "--config", project.config)
+    assert run.stderr
+    assert run.stderr.readline() == "here\n"
+    run.send_signal(signal.SIGTERM)
+    _, errors = run.communicate(timeout=10)
+    assert (run.returncode, errors) == (143, "told to stop; nothing was changed\n")
+
+
 def test_a_run_that_waits_for_the_lock_ends_at_once(
     project: AlembicProject, tidegate: Tidegate, rows: Rows
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,7 +13,8 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.migrate.conftest import Rows, Tidegate, finish
-from tests.migrate.project import SYNC_ENV, AlembicProject
+from tests.migrate.project import ASYNC_ENV, SYNC_ENV, AlembicProject
+from tests.migrate.test_locks import ASYNCPG_ENV
 from tests.postgres import create_database, drop_database
 from tidegate.database import asyncpg_url, read_applied
 from tidegate.schema import Applied, Failure, Manifest, Outcome, Phase, Revision, Verdict
@@ -68,10 +72,55 @@ def test_versions_are_read_and_the_history_is_kept_where_env_py_says(
     code, report = finish(tidegate(*up))
     assert (code, report.pending) == (0, {"b": Phase.CONTRACT})
     assert rows(f"TABLE {schema}.{table}") == [("a",)]
+    own = "" if table == "alembic_version" else f"_{table}"
     assert rows(
-        "SELECT schemaname::text FROM pg_tables WHERE tablename = 'tidegate_schema_history'"
-    ) == [(schema,)]
+        "SELECT schemaname::text, tablename::text FROM pg_tables "
+        "WHERE tablename LIKE 'tidegate_schema_history%'"
+    ) == [(schema, f"tidegate_schema_history{own}")]
     assert rows("SELECT version_num FROM public.alembic_version") == [("somebody_elses",)]
+
+
+@pytest.mark.parametrize("async_driver", [False, True], ids=["psycopg", "asyncpg"])
+def test_names_that_sql_and_drivers_read_otherwise_are_names_like_any_other(
+    async_driver: bool, tmp_path: Path, tidegate: Tidegate, rows: Rows, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("""CREATE SCHEMA "o%sd'x" """)
+    env = ASYNCPG_ENV if async_driver else SYNC_ENV
+    env = env.replace(
+        "connection=connection",
+        """connection=connection, version_table='v%t', version_table_schema="o%sd'x" """,
+    )
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    project.written(
+        "b",
+        "a",
+        body="with op.get_context().autocommit_block():\n    op.execute('CREATE TABLE t (x int)')",
+    )
+    up = ("up", "--config", project.config, "--json")
+    code, report = finish(tidegate(*up))
+    assert (code, report.heads) == (0, ("b",)), report
+    assert finish(tidegate(*up))[1].outcome is Outcome.NOTHING_TO_DO
+    assert rows("""SELECT count(*) FROM "o%sd'x"."tidegate_schema_history_v%t" """) == [(2,)]
+
+
+def test_two_projects_in_one_schema_keep_their_histories_apart(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    first = AlembicProject(tmp_path / "first").revision("a").revision("b", "a", phase="contract")
+    second = AlembicProject(tmp_path / "second", OWN_TABLE).revision("a").revision("b", "a")
+    older = AlembicProject(tmp_path / "older").revision("a")
+    for project in (first, second):
+        code, report = finish(tidegate("up", "--config", project.config, "--json"))
+        assert (code, report.outcome, report.heads) == (0, Outcome.DONE, ("b",))
+    _, report = finish(tidegate("wait", "--config", older.config, "--json"))
+    assert report.verdict is not Verdict.AHEAD_COMPATIBLE, "the other's b says nothing here"
+    phases = "SELECT revision, phase FROM {} ORDER BY revision"
+    assert rows(phases.format("tidegate_schema_history")) == [("a", "expand"), ("b", "contract")]
+    assert rows(phases.format("tidegate_schema_history_my_version")) == [
+        ("a", "expand"),
+        ("b", "expand"),
+    ]
 
 
 async def test_a_service_reads_where_its_manifest_says(
@@ -137,6 +186,18 @@ def test_an_env_py_that_has_begun_a_transaction_keeps_it(
     assert rows("SELECT count(*) FROM tidegate_schema_history") == [(2,)]
 
 
+def test_an_env_py_whose_connection_knows_no_transactions_is_refused(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    env = SYNC_ENV.replace("NullPool\n", "NullPool, isolation_level='AUTOCOMMIT'\n")
+    assert env != SYNC_ENV
+    project = AlembicProject(tmp_path / "project", env).revision("a", sql="CREATE TABLE t ()")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (2, Failure.SETTINGS), report
+    assert "AUTOCOMMIT" in report.message
+    assert rows("SELECT to_regclass('t')") == [(None,)]
+
+
 def test_an_env_py_that_migrates_several_places_in_one_run_is_refused(
     tmp_path: Path, tidegate: Tidegate, rows: Rows
 ) -> None:
@@ -193,6 +254,38 @@ def test_a_run_stops_at_the_revision_it_is_told_to(
     code, report = finish(tidegate(*up, "--to", "nowhere"))
     assert (code, report.failure) == (2, Failure.SETTINGS)
     assert "'nowhere'" in report.message
+
+
+def test_a_revision_to_stop_at_that_the_phase_leaves_out_is_said_to_be_out_of_reach(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    project.revision("a")
+    up = ("up", "--config", project.config, "--json")
+    assert finish(tidegate(*up))[0] == 0
+    project.revision("b", "a").revision("c", "b", phase="contract")
+    code, report = finish(tidegate(*up, "--to", "c"))
+    assert (code, report.failure, report.heads) == (2, Failure.SETTINGS, ("b",))
+    assert "--to c is not reached: --phase expand leaves out c (contract)" in report.message
+    assert finish(tidegate(*up, "--to", "b"))[1].outcome is Outcome.NOTHING_TO_DO
+
+
+def test_a_database_without_an_encoding_is_read_as_utf_8(
+    project: AlembicProject, tidegate: Tidegate, postgres: str
+) -> None:
+    name = "ascii_" + uuid4().hex[:8]
+    url = create_database(postgres, name)
+    drop_database(postgres, name)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        make = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+        connection.execute(make.encode())
+    try:
+        project.revision("a", sql="CREATE TABLE zürich (x int)")
+        up = ("up", "--config", project.config, "--json")
+        code, report = finish(tidegate(*up, DATABASE_URL=url))
+        assert (code, report.heads) == (0, ("a",)), report
+        assert finish(tidegate(*up, DATABASE_URL=url))[1].outcome is Outcome.NOTHING_TO_DO
+    finally:
+        drop_database(postgres, name)
 
 
 def test_the_reason_for_a_lint_exception_lands_in_the_history(
@@ -274,3 +367,64 @@ def test_a_manifest_that_cannot_know_where_versions_are_kept_asks_for_it(
     run = tidegate(*manifest, "--version-table", "app.v")
     output, _ = run.communicate(timeout=60)
     assert Manifest.from_json(output).version_table == "app.v"
+
+
+def test_the_driver_that_the_ini_file_names_stays_env_pys(
+    tmp_path: Path, tidegate: Tidegate
+) -> None:
+    env = ASYNC_ENV.replace(
+        'prefix="sqlalchemy.",',
+        'prefix="sqlalchemy.", connect_args={"server_settings": {"search_path": "public"}},',
+    )
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    ini = project.config.read_text()
+    project.config.write_text(f"{ini}sqlalchemy.url = postgresql+asyncpg://somebody@nowhere/x\n")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("a",)), report
+
+
+@pytest.mark.parametrize("config", ["alembic.ini", "pyproject.toml"])
+def test_a_project_that_is_configured_in_pyproject_toml_is_read_as_alembic_reads_it(
+    config: str, tmp_path: Path, tidegate: Tidegate
+) -> None:
+    init = [sys.executable, "-m", "alembic", "init", "-t", "pyproject", "migrations"]
+    subprocess.run(init, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "migrations" / "versions" / "a.py").write_text(
+        "revision, down_revision = 'a', None\ndef upgrade(): pass\n"
+    )
+    for with_ini in (True, False):
+        if not with_ini:
+            (tmp_path / "alembic.ini").unlink()
+        code, report = finish(tidegate("up", "--config", tmp_path / config, "--json"))
+        assert (code, report.heads) == (0, ("a",)), report
+
+
+def test_revisions_that_only_env_py_knows_of_are_found(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    env = "from pathlib import Path\nfrom alembic import context\n" + (
+        "context.script.version_locations = [str(Path(__file__).parent / 'elsewhere')]\n"
+    )
+    project = AlembicProject(tmp_path / "project", env + SYNC_ENV)
+    project.revision("a")
+    (project.config.parent / "versions").rename(project.config.parent / "elsewhere")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.verdict, report.heads) == (0, Verdict.CURRENT, ("a",)), report
+    assert rows("SELECT revision FROM tidegate_schema_history") == [("a",)]
+
+
+def test_what_env_py_prints_past_sys_stdout_and_a_revision_at_its_import_leaves_the_json_alone(
+    tmp_path: Path, tidegate: Tidegate
+) -> None:
+    loud = (
+        "import os, subprocess, sys\nprint('a logger', file=sys.__stdout__)\n"
+        "os.write(1, b'a library')\nsubprocess.run(['echo', 'a child'])\n"
+    )
+    project = AlembicProject(tmp_path / "project", loud + SYNC_ENV)
+    project.written("a", head="print('a revision')", body="pass")
+    for command in ("plan", "up", "status", "manifest"):
+        json_line = () if command == "manifest" else ("--json",)
+        output, errors = tidegate(command, "--config", project.config, *json_line).communicate()
+        json.loads(output)  # and nothing beside it
+        for words in ("a logger", "a library", "a child", "a revision"):
+            assert words in errors

@@ -103,6 +103,48 @@ def test_a_declared_statement_timeout_holds_for_its_revision_only(
     assert rows("SELECT x FROM seen") == [("30s",), ("0",), ("90500ms",), ("30s",)]
 
 
+@ENVS
+def test_settings_that_a_revision_leaves_behind_take_no_protection_off_the_next(
+    env: str, tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    project = AlembicProject(tmp_path / "project", env)
+    project.revision("a", sql="CREATE TABLE seen (x text)")
+    bare = "SET lock_timeout = 0"
+    project.written("b", "a", body=f"op.get_bind().exec_driver_sql({bare!r})")
+    note = "INSERT INTO seen VALUES (current_setting('lock_timeout'))"
+    project.revision("c", "b", sql=note).revision("d", "c", sql="RESET ALL")
+    project.revision("e", "d", sql=note)
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    assert rows("SELECT x FROM seen") == [("100ms",)] * 2
+
+
+def test_a_transaction_timeout_that_the_database_has_does_not_end_a_revision(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    project.revision("a", sql="SELECT pg_sleep(0.6)")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        [name] = connection.execute("SELECT current_database()").fetchone() or [""]
+        connection.execute(f"ALTER DATABASE {name} SET transaction_timeout = '300ms'".encode())
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("a",)), report
+
+
+def test_patience_is_for_the_statement_that_is_run_concurrently_and_no_other(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE seen (x text)")
+    note = "INSERT INTO seen SELECT current_setting('statement_timeout')"
+    body = f"""
+with op.get_context().autocommit_block():
+    op.execute("CREATE INDEX CONCURRENTLY seen_x ON seen (x)")
+    op.get_bind().exec_driver_sql("{note}")
+    op.execute("{note} -- not CONCURRENTLY")
+"""
+    project.written("b", "a", body=body)
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    assert rows("SELECT x FROM seen") == [("30s",)] * 2
+
+
 def test_a_statement_timeout_that_is_none_is_refused_before_anything_runs(
     project: AlembicProject, tidegate: Tidegate
 ) -> None:
@@ -240,6 +282,34 @@ def test_the_index_that_a_statement_builds_is_known_by_name_and_table(
 ) -> None:
     assert built_by(statement) == ConcurrentIndex(name, table)
     assert waits_without_blocking(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP INDEX concurrently if exists s.t_x",
+        "reindex index CONCURRENTLY t_x",
+        "REINDEX (VERBOSE, CONCURRENTLY) TABLE t",
+        "REINDEX (TABLESPACE x) TABLE CONCURRENTLY t",
+        "/* why */ REFRESH MATERIALIZED VIEW CONCURRENTLY v",
+        'ALTER TABLE IF EXISTS s.t DETACH PARTITION "t 1" CONCURRENTLY',
+    ],
+)
+def test_what_runs_concurrently_may_wait_long(statement: str) -> None:
+    assert waits_without_blocking(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE t ADD y int -- CONCURRENTLY is for the index",
+        "-- CREATE INDEX CONCURRENTLY\nALTER TABLE t ADD y int",
+        "ALTER TABLE t RENAME TO concurrently",
+        "COMMENT ON TABLE t IS 'built CONCURRENTLY'",
+    ],
+)
+def test_to_speak_of_concurrently_is_not_to_be_it(statement: str) -> None:
+    assert not waits_without_blocking(statement)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ def test_the_line_that_changes_says_what_a_run_is_at() -> None:
 def test_a_table_is_as_wide_as_its_words() -> None:
     style = Style(io.StringIO())
     assert table(style, ("a", "long"), [("wide", "b"), ("c", "")]) == "a     long\nwide  b\nc"
+    assert table(style, ("a",), [("\x1b]0;t\x07\n\x9b2Jé",)]) == "a\n?]0;t???2Jé"
     assert (number(1, "row"), number(2, "row")) == ("1 row", "2 rows")
 
 
@@ -141,6 +142,49 @@ def test_every_command_fails_in_the_one_shape_for_machines_and_in_words_for_peop
     assert (run.returncode, output) == (2, "")
     assert "there is no Alembic configuration" in errors
     assert "what to do: name it with --config" in errors
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"), [("up --json", 1), ("up", 1), ("plan", 0), ("lint --all", 6)]
+)
+def test_an_exit_code_stays_the_commands_own_where_nobody_reads_what_it_prints(
+    command: str, expected: int, project: AlembicProject, database_url: str
+) -> None:
+    project.revision("a", sql="ALTER TABLE t DROP x")
+    reading, writing = os.pipe()
+    os.close(reading)
+    code, errors = run_into(writing, command, project, database_url)
+    assert code == expected, errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("command", "expected"), [("up", 0), ("manifest", 2)])
+def test_a_full_disk_under_stdout_is_named_and_fails_only_what_was_asked_for_its_output(
+    command: str, expected: int, project: AlembicProject, database_url: str
+) -> None:
+    project.revision("a")
+    full = os.open("/dev/full", os.O_WRONLY)
+    code, errors = run_into(full, command, project, database_url)
+    assert code == expected, errors
+    assert "No space left on device" in errors
+    assert "Traceback" not in errors
+
+
+def run_into(
+    stdout: int, command: str, project: AlembicProject, database_url: str
+) -> tuple[int, str]:
+    """Run a command whose stdout is this file descriptor; return its exit code and stderr."""
+    words = [*command.split(), "--config", str(project.config)]
+    run = subprocess.run(
+        [sys.executable, "-m", "tidegate.cli", "migrate", *words],
+        env=clean_environment() | {"DATABASE_URL": database_url},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    os.close(stdout)
+    return run.returncode, run.stderr
 
 
 def test_every_reason_has_an_exit_code_of_its_own_in_help_and_in_the_docs() -> None:

@@ -25,6 +25,10 @@ _SETTINGS: Final = (
     ("default_transaction_isolation", "read committed"),
     # A batch is a small part of the table, whatever the statistics say of its range.
     ("enable_seqscan", "off"),
+    # Keys travel as text: it has to say all of a time and of a number.
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "1"),
 )
 
 
