@@ -1,19 +1,225 @@
-"""What the routers ask for."""
+"""What the routers ask for.
+
+A route that names none of `CurrentUser`, `require_role(...)` and `allow(...)` is open to everybody.
+An API key opens only what asks for one of its scopes with `allow(...)`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Security
+from fastapi.requests import HTTPConnection
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from orders.core.access import Principal, Role, Scope
+from orders.core.database import Sessions as SessionFactory
+from orders.core.errors import (
+    ForbiddenError,
+    PreconditionRequiredError,
+    UnauthenticatedError,
+)
+from orders.core.passwords import Passwords as PasswordHasher
+from orders.core.settings import OrdersSettings
+from orders.core.tokens import Tokens as AccessTokens
+from orders.outbound.payment_provider import PaymentProvider
+from orders.services.auth import Auth as AuthService
+from orders.services.idempotency import Once
+from tidegate import bind_user
 
-async def _session(request: Request) -> AsyncIterator[AsyncSession]:
-    async with request.app.state.sessions() as session:
+_bearer: Final = OAuth2PasswordBearer(
+    tokenUrl="/api/v1/auth/login", refreshUrl="/api/v1/auth/refresh", auto_error=False
+)
+_api_key: Final = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    """One session for the request; its connection is back in the pool before the answer goes."""
+    async with connection.app.state.sessions() as session:
         yield session
 
 
-Session = Annotated[AsyncSession, Depends(_session)]
+async def get_sessions(connection: HTTPConnection) -> SessionFactory:
+    """The factory of sessions, for what lives longer than one transaction should."""
+    sessions: SessionFactory = connection.app.state.sessions
+    return sessions
+
+
+async def get_settings(connection: HTTPConnection) -> OrdersSettings:
+    """The service's settings."""
+    settings: OrdersSettings = connection.app.state.settings
+    return settings
+
+
+async def get_passwords(connection: HTTPConnection) -> PasswordHasher:
+    """What hashes passwords."""
+    passwords: PasswordHasher = connection.app.state.passwords
+    return passwords
+
+
+async def get_payments(connection: HTTPConnection) -> PaymentProvider | None:
+    """Who authorises payments; ``None`` where orders are not paid for."""
+    provider: PaymentProvider | None = connection.app.state.payments
+    return provider
+
+
+async def get_tokens(connection: HTTPConnection) -> AccessTokens:
+    """What issues and reads access tokens."""
+    tokens: AccessTokens = connection.app.state.tokens
+    return tokens
+
+
+Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
+Sessions = Annotated[SessionFactory, Depends(get_sessions)]
+Settings = Annotated[OrdersSettings, Depends(get_settings)]
+Passwords = Annotated[PasswordHasher, Depends(get_passwords)]
+Tokens = Annotated[AccessTokens, Depends(get_tokens)]
+Payments = Annotated[PaymentProvider | None, Depends(get_payments)]
+
+
+async def get_auth(connection: HTTPConnection, session: Session) -> AuthService:
+    """Signing in, for this request."""
+    # Not by four more dependencies: every request that may be signed in comes by here.
+    state = connection.app.state
+    return AuthService(
+        session, state.passwords, state.tokens, state.settings.refresh_token_lifetime
+    )
+
+
+Auth = Annotated[AuthService, Depends(get_auth)]
+
+
+async def optional_user(
+    auth: Auth,
+    bearer: Annotated[str | None, Depends(_bearer)],
+    api_key: Annotated[str | None, Depends(_api_key)],
+) -> Principal | None:
+    """Who asks, or ``None``: tests override this one to be anybody.
+
+    Credentials that are not valid are refused, not passed over: a client whose token has expired
+    is to refresh it, not to become a stranger.
+    """
+    if bearer:
+        principal = await auth.by_access_token(bearer)
+    elif api_key:
+        principal = await auth.by_api_key(api_key)
+    else:
+        return None
+    bind_user(str(principal.user_id))
+    return principal
+
+
+OptionalUser = Annotated[Principal | None, Depends(optional_user)]
+
+
+async def current_user(principal: OptionalUser) -> Principal:
+    """The user who has signed in; an API key will not do."""
+    if principal is None:
+        raise UnauthenticatedError("sign in first: send Authorization: Bearer with an access token")
+    if principal.api_key_id:
+        raise ForbiddenError("an API key cannot do this; sign in as a user")
+    return principal
+
+
+CurrentUser = Annotated[Principal, Depends(current_user)]
+
+
+def require_role(*roles: Role) -> Callable[..., Coroutine[Any, Any, Principal]]:
+    """Return the dependency that lets in users of these roles only."""
+
+    async def check(principal: CurrentUser) -> Principal:
+        return _of_role(principal, roles)
+
+    return check
+
+
+Admin = Annotated[Principal, Depends(require_role(Role.ADMIN))]
+
+
+async def scoped_user(principal: OptionalUser, wanted: SecurityScopes) -> Principal:
+    """Who asks: a user who has signed in, or an API key that has the scopes."""
+    if principal is None:
+        raise UnauthenticatedError(
+            "sign in first: send Authorization: Bearer with an access token, or X-API-Key"
+        )
+    missing = [scope for scope in wanted.scopes if scope not in principal.scopes]
+    if missing:
+        raise ForbiddenError(f"the API key lacks the scope {', '.join(missing)}")
+    return principal
+
+
+def allow(*scopes: Scope) -> Any:  # noqa: ANN401 - as FastAPI's Security
+    """Let in users, and API keys that have all of these scopes.
+
+    ``reader: Annotated[Principal, allow(Scope.ORDERS_READ)]``
+    """
+    return Security(scoped_user, scopes=list(scopes))
+
+
+OrdersReader = Annotated[Principal, allow(Scope.ORDERS_READ)]
+OrdersWriter = Annotated[Principal, allow(Scope.ORDERS_WRITE)]
+
+
+async def catalogue_admin(
+    principal: Annotated[Principal, allow(Scope.PRODUCTS_WRITE)],
+) -> Principal:
+    """An admin who has signed in, or a key of theirs that has the scope."""
+    return _of_role(principal, (Role.ADMIN,))
+
+
+CatalogueAdmin = Annotated[Principal, Depends(catalogue_admin)]
+
+
+async def once(
+    principal: OrdersWriter,
+    settings: Settings,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Of your choice, for example a UUID: a request that is sent again with it "
+            "is answered as it was the first time.",
+        ),
+    ] = None,
+) -> Once | None:
+    """What makes the request count once, if the client asks for that."""
+    return Once(principal.user_id, key, settings.idempotency_lifetime) if key else None
+
+
+CountsOnce = Annotated[Once | None, Depends(once)]
+
+
+async def if_match(
+    versions: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            max_length=1000,
+            description="The ETag of what you have seen; `*` if it does not matter.",
+        ),
+    ] = None,
+) -> str:
+    """The version that the client wants to change."""
+    if versions is None:
+        raise PreconditionRequiredError(
+            "say which version you mean to change: send the ETag of what you have read as If-Match"
+        )
+    return versions
+
+
+IfMatch = Annotated[str, Depends(if_match)]
+
+
+def _of_role(principal: Principal, roles: Sequence[Role]) -> Principal:
+    if principal.role not in roles:
+        raise ForbiddenError(f"this takes the role {' or '.join(roles)}")
+    return principal
+
+
 Limit = Annotated[int, Query(ge=1, le=100, description="How many to return.")]
 Offset = Annotated[int, Query(ge=0, le=1_000_000, description="How many to skip.")]

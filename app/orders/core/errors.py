@@ -1,24 +1,54 @@
-"""What can go wrong in the domain, and how HTTP tells it: problem+json (RFC 9457)."""
+"""What can go wrong, and how HTTP tells it: problem+json (RFC 9457), for every error."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from socket import gaierror
+from typing import Any, ClassVar, Final
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
 
 # Classes of SQLSTATE: connection, no such database, login, out of resources, not now, shutdown.
-_AWAY = ("08", "3D", "28", "53", "55000", "57P")
+_AWAY: Final = ("08", "3D", "28", "53", "55000", "57P")
+# Unique, foreign key, exclusion, check. NOT NULL is left out: no client can mean that.
+_CONFLICTS: Final = ("23505", "23503", "23P01", "23514")
+_IN_EACH_OTHERS_WAY: Final = ("40001", "40P01")  # serialization failure, deadlock
+_RETRY_AFTER: Final = {"Retry-After": "2"}
+
+_MOST_FIELDS: Final = 20
+_LONGEST_NAME: Final = 100
 
 
 class DomainError(Exception):
     """A request that the rules refuse; the text is for the client."""
 
-    status = HTTPStatus.BAD_REQUEST
+    status: ClassVar[HTTPStatus] = HTTPStatus.BAD_REQUEST
+    headers: ClassVar[Mapping[str, str]] = {}
+
+
+class UnauthenticatedError(DomainError):
+    """Nobody has said who asks."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class InvalidTokenError(UnauthenticatedError):
+    """Who asks was said with something that is not valid, or not any more."""
+
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+class ForbiddenError(DomainError):
+    """Who asks is known, and may not do this."""
+
+    status = HTTPStatus.FORBIDDEN
 
 
 class NotFoundError(DomainError):
@@ -33,41 +63,185 @@ class ConflictError(DomainError):
     status = HTTPStatus.CONFLICT
 
 
+class PreconditionFailedError(DomainError):
+    """The change was meant for a version that is no longer the one of now."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
+class PreconditionRequiredError(DomainError):
+    """The change does not say for which version it is meant."""
+
+    status = HTTPStatus.PRECONDITION_REQUIRED
+
+
+class UnprocessableError(DomainError):
+    """One part of the request cannot be meant so, though its form is right."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, field: str, reason: str, code: str) -> None:
+        super().__init__(reason)
+        self.problem = FieldProblem(field=field, reason=reason, code=code)
+
+
+class BusyError(DomainError):
+    """The service could, but not now."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers: ClassVar[Mapping[str, str]] = _RETRY_AFTER
+
+
+class FieldProblem(BaseModel):
+    """One part of a request that is not as it should be; its value is not repeated."""
+
+    field: str = Field(examples=["body.lines.0.quantity"])
+    reason: str = Field(examples=["Input should be less than or equal to 100"])
+    code: str = Field(examples=["less_than_equal"], description="The reason, for a program.")
+
+
 class Problem(BaseModel):
-    """The body of every error that the service itself decides."""
+    """The body of every error."""
 
     type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
+    title: str = Field(examples=["Conflict"])
+    status: int = Field(examples=[409])
+    detail: str = Field(examples=["another product has this sku"])
+    errors: list[FieldProblem] | None = Field(
+        None, description="Only where parts of the request are malformed."
+    )
 
 
-def install(app: FastAPI) -> None:
-    """Answer domain errors, and a database that is away, with problem+json."""
+class ProblemResponse(Response):
+    """A problem, as HTTP carries it."""
 
-    async def domain(_: Request, error: Exception) -> JSONResponse:
-        status = error.status if isinstance(error, DomainError) else HTTPStatus.BAD_REQUEST
-        return _answer(status, str(error))
+    media_type = "application/problem+json"
 
-    async def database(_: Request, error: Exception) -> JSONResponse:
-        if isinstance(error, DBAPIError) and not _is_away(error):
-            raise error
-        answer = _answer(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer")
-        answer.headers["retry-after"] = "2"
-        return answer
-
-    app.add_exception_handler(DomainError, domain)
-    # asyncpg lets the socket's own errors through when it cannot connect at all.
-    for kind in (DBAPIError, PoolTimeoutError, ConnectionError, TimeoutError, gaierror):
-        app.add_exception_handler(kind, database)
-
-
-def _is_away(error: DBAPIError) -> bool:
-    """Tell a server that takes no connection now from a statement that it refused."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return error.connection_invalidated or state.startswith(_AWAY)
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        problem = Problem(
+            title=HTTPStatus(status).phrase,
+            status=status,
+            detail=detail,
+            errors=list(errors) or None,
+        )
+        super().__init__(problem.model_dump_json(exclude_none=True), status, headers)
 
 
-def _answer(status: HTTPStatus, detail: str) -> JSONResponse:
-    problem = Problem(title=status.phrase, status=status, detail=detail)
-    return JSONResponse(problem.model_dump(), status, media_type="application/problem+json")
+def install(app: FastAPI, conflicts: Mapping[str, str]) -> None:
+    """Answer every error with a problem.
+
+    Args:
+        app: the application.
+        conflicts: what to say when a constraint of the database, by its name, refuses a request.
+    """
+
+    async def integrity(_: Request, error: Exception) -> Response:
+        assert isinstance(error, IntegrityError)  # noqa: S101 - as it was registered
+        if _sqlstate(error) not in _CONFLICTS:
+            raise error  # on to where faults of our own are logged and answered
+        name = _constraint(error)
+        detail = conflicts.get(name, f"it contradicts what is stored (constraint {name})")
+        return ProblemResponse(HTTPStatus.CONFLICT, detail)
+
+    app.add_exception_handler(DomainError, _domain)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(IntegrityError, integrity)
+    app.add_exception_handler(DBAPIError, _database)
+    # asyncpg lets the socket's own errors through when it cannot connect, or not in time.
+    for kind in (PoolTimeoutError, ConnectionError, TimeoutError, gaierror):
+        app.add_exception_handler(kind, _away)
+    app.add_exception_handler(Exception, _failed)
+
+
+async def _domain(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)  # noqa: S101
+    errors = [error.problem] if isinstance(error, UnprocessableError) else []
+    return ProblemResponse(error.status, str(error), errors=errors, headers=error.headers)
+
+
+async def _validation(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return explain_validation(error.errors(), error.body)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    detail = str(error.detail)
+    if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
+        detail = _unreadable(error.__cause__)
+    return ProblemResponse(error.status_code, detail, headers=error.headers)
+
+
+async def _database(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)  # noqa: S101
+    state = _sqlstate(error)
+    if state in _IN_EACH_OTHERS_WAY:
+        detail = "two requests were in each other's way, and this one gave way; try again"
+        return ProblemResponse(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=_RETRY_AFTER)
+    if error.connection_invalidated or state.startswith(_AWAY):
+        return await _away(_, error)
+    raise error
+
+
+async def _away(_: Request, __: Exception) -> Response:
+    detail = "the database does not answer"
+    return ProblemResponse(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=_RETRY_AFTER)
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    detail = "the service has a fault; its log knows more under the X-Request-ID of this answer"
+    return ProblemResponse(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+def explain_validation(errors: Sequence[Mapping[str, Any]], body: object) -> ProblemResponse:
+    """Say which parts of a request are malformed and why, and repeat none of their values.
+
+    Args:
+        errors: as pydantic lists them.
+        body: as FastAPI has read it; bytes, if the content type was not one it can read.
+    """
+    for error in errors:
+        if error["type"] == "json_invalid":
+            reason = f"the body is no JSON: {error['ctx']['error']} at character {error['loc'][1]}"
+            return ProblemResponse(HTTPStatus.BAD_REQUEST, reason)
+        if isinstance(body, bytes) and tuple(error["loc"]) == ("body",):
+            reason = "the body's content type is not one that is read here; send application/json"
+            return ProblemResponse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason)
+    fields = [
+        FieldProblem(
+            field=".".join(str(part)[:_LONGEST_NAME] for part in error["loc"]),
+            reason=error["msg"].removeprefix("Value error, "),
+            code=error["type"],
+        )
+        for error in errors[:_MOST_FIELDS]
+    ]
+    told = "" if len(errors) <= _MOST_FIELDS else f"; these are the first {_MOST_FIELDS}"
+    detail = f"{len(errors)} part(s) of the request are malformed{told}"
+    return ProblemResponse(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=fields)
+
+
+def _constraint(error: IntegrityError) -> str:
+    # SQLAlchemy's adapter keeps asyncpg's own error, which knows the name, as the cause.
+    return getattr(error.orig.__cause__, "constraint_name", None) or "" if error.orig else ""
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def _unreadable(cause: BaseException) -> str:
+    match cause:
+        case RecursionError():
+            return "the body cannot be read: it is nested too deeply"
+        case UnicodeDecodeError():
+            return "the body cannot be read: it is not UTF-8"
+        case _:
+            return "the body cannot be read: it is malformed, or a number in it has too many digits"

@@ -1,7 +1,24 @@
 """The tables."""
 
-from orders.models.base import Base
+from orders.models.base import Base, conflicts
+from orders.models.idempotency import IdempotencyKey
 from orders.models.order import Order, OrderLine
+from orders.models.payment import Payment
 from orders.models.product import Product
+from orders.models.report import Report
+from orders.models.user import ApiKey, RefreshFamily, RefreshToken, User
 
-__all__ = ["Base", "Order", "OrderLine", "Product"]
+__all__ = [
+    "ApiKey",
+    "Base",
+    "IdempotencyKey",
+    "Order",
+    "OrderLine",
+    "Payment",
+    "Product",
+    "RefreshFamily",
+    "RefreshToken",
+    "Report",
+    "User",
+    "conflicts",
+]

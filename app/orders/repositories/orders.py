@@ -2,23 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
+from orders.core.order_states import OrderStatus
 from orders.models import Order
+from orders.schemas.order_list import Cursor, OrderSort
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 async def add(session: AsyncSession, order: Order) -> None:
-    """Insert an order with its lines; its id, status and time come back with it."""
+    """Insert an order with its lines; its id, status, version and time come back with it."""
     session.add(order)
     await session.flush()
-    await session.refresh(order, ["id", "status", "created_at"])
 
 
 async def get(session: AsyncSession, order_id: UUID) -> Order | None:
     """Read one order with its lines."""
-    query = select(Order).where(Order.id == order_id).options(selectinload(Order.lines))
-    return (await session.scalars(query)).one_or_none()
+    return (await session.scalars(_one(order_id))).one_or_none()
+
+
+async def lock(session: AsyncSession, order_id: UUID) -> Order | None:
+    """Read one order with its lines, and let nobody else change it until the transaction ends."""
+    return (await session.scalars(_one(order_id).with_for_update(key_share=True))).one_or_none()
+
+
+async def list_page(
+    session: AsyncSession,
+    *,
+    owner: UUID | None,
+    status: OrderStatus | None,
+    sort: OrderSort,
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[Order], int]:
+    """Read a page of the orders with their lines, and count all that match: two statements."""
+    matching = _matching(owner, status)
+    total = select(func.count()).select_from(matching.subquery()).scalar_subquery()
+    page = matching.add_columns(total).order_by(*_order(sort)).limit(limit).offset(offset)
+    rows = (await session.execute(page)).all()
+    if rows:
+        return [row[0] for row in rows], rows[0][1]
+    return [], await session.scalar(select(total)) or 0
+
+
+async def list_after(
+    session: AsyncSession,
+    cursor: Cursor,
+    *,
+    owner: UUID | None,
+    status: OrderStatus | None,
+    limit: int,
+) -> Sequence[Order]:
+    """Read the orders behind a place, with their lines, however far down the list it is."""
+    key = _key(cursor.sort)
+    value: datetime | int = cursor.position
+    if key is Order.created_at:
+        value = _EPOCH + cursor.position * _MICROSECOND
+    here = tuple_(key, Order.id)
+    place = tuple_(literal(value, key.type), literal(cursor.id, Order.id.type))
+    behind = here < place if cursor.sort.startswith("-") else here > place
+    page = _matching(owner, status).where(behind).order_by(*_order(cursor.sort)).limit(limit)
+    return (await session.scalars(page)).all()
+
+
+def cursor_at(order: Order, sort: OrderSort) -> Cursor:
+    """Return the place of an order in the list."""
+    position = (
+        (order.created_at - _EPOCH) // _MICROSECOND
+        if _key(sort) is Order.created_at
+        else order.total_cents
+    )
+    return Cursor(sort=sort, position=position, id=order.id)
+
+
+def _one(order_id: UUID) -> Select[Order]:
+    return select(Order).where(Order.id == order_id).options(selectinload(Order.lines))
+
+
+def _matching(owner: UUID | None, status: OrderStatus | None) -> Select[Order]:
+    query = select(Order).options(selectinload(Order.lines))
+    if owner is not None:
+        query = query.where(Order.user_id == owner)
+    if status is not None:
+        query = query.where(Order.status == status)
+    return query
+
+
+def _key(sort: OrderSort) -> InstrumentedAttribute[Any]:
+    return Order.total_cents if sort.endswith("total_cents") else Order.created_at
+
+
+def _order(sort: OrderSort) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    # The id last, or equal keys would come in any order and on two pages.
+    if sort.startswith("-"):
+        return _key(sort).desc(), Order.id.desc()
+    return _key(sort).asc(), Order.id.asc()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ARRAY, Integer, Uuid, cast, column, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.models import Product
 
 
 async def add(session: AsyncSession, product: Product) -> None:
-    """Insert a product; its id and time come back with it."""
+    """Insert a product; its id, version and time come back with it."""
     session.add(product)
     await session.flush()
-    await session.refresh(product)
 
 
 async def list_by_sku(session: AsyncSession, *, limit: int, offset: int) -> Sequence[Product]:
@@ -29,15 +28,53 @@ async def get(session: AsyncSession, product_id: UUID) -> Product | None:
     return await session.get(Product, product_id)
 
 
-async def take(session: AsyncSession, product_id: UUID, quantity: int) -> int | None:
-    """Take from the stock; return the price in cents, or ``None`` where not enough is left.
+async def lock(session: AsyncSession, product_id: UUID) -> Product | None:
+    """Read one product, and let nobody else change it until the transaction ends."""
+    query = select(Product).where(Product.id == product_id).with_for_update(key_share=True)
+    return (await session.scalars(query)).one_or_none()
 
-    One statement: two orders at once cannot both take the last one.
+
+async def remove(session: AsyncSession, product_id: UUID) -> bool:
+    """Delete one product; return whether there was one."""
+    query = delete(Product).where(Product.id == product_id).returning(Product.id)
+    return (await session.scalars(query)).one_or_none() is not None
+
+
+async def add_to_stock(session: AsyncSession, changes: Mapping[UUID, int]) -> dict[UUID, int]:
+    """Add to the stock of each product, or take from it where the number is negative.
+
+    Returns the price in cents of each product that was changed. One that is not in the catalogue,
+    or has less than is to be taken, is left out: the caller then ends the transaction.
+
+    One statement, however many products: the last piece cannot be taken twice. Rows are locked in
+    the order of their ids, for everybody the same, so that no two transactions wait for each other.
     """
+    wanted = (
+        func.unnest(cast(list(changes), ARRAY(Uuid)), cast(list(changes.values()), ARRAY(Integer)))
+        .table_valued(column("id", Uuid), column("change", Integer), name="wanted")
+        .render_derived()
+    )
+    locked = (
+        select(Product.id, wanted.c.change)
+        .join(wanted, wanted.c.id == Product.id)
+        .order_by(Product.id)
+        .with_for_update(of=Product, key_share=True)
+        .cte("locked")
+    )
     query = (
         update(Product)
-        .where(Product.id == product_id, Product.stock >= quantity)
-        .values(stock=Product.stock - quantity)
-        .returning(Product.price_cents)
+        .where(Product.id == locked.c.id, Product.stock + locked.c.change >= 0)
+        .values(stock=Product.stock + locked.c.change, version=Product.version + 1)
+        .returning(Product.id, Product.price_cents)
+        .execution_options(synchronize_session=False)
     )
-    return (await session.execute(query)).scalar_one_or_none()
+    rows = await session.execute(query)
+    return {row.id: row.price_cents for row in rows}
+
+
+async def stock_of(
+    session: AsyncSession, product_ids: Sequence[UUID]
+) -> dict[UUID, tuple[str, int]]:
+    """Read SKU and stock of those products that are in the catalogue."""
+    query = select(Product.id, Product.sku, Product.stock).where(Product.id.in_(product_ids))
+    return {row.id: (row.sku, row.stock) for row in await session.execute(query)}

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from orders.core.order_states import OrderStatus
+
 
 class OrderLineCreate(BaseModel):
     """One product to order."""
@@ -15,7 +17,7 @@ class OrderLineCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     product_id: UUID
-    quantity: Annotated[int, Field(ge=1, le=100)]
+    quantity: Annotated[int, Field(strict=True, ge=1, le=100)]
 
 
 class OrderCreate(BaseModel):
@@ -33,6 +35,14 @@ class OrderCreate(BaseModel):
         return lines
 
 
+class OrderUpdate(BaseModel):
+    """What is to become of an order; its lines and prices stay."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Annotated[OrderStatus, Field(examples=["confirmed"])]
+
+
 class OrderLineRead(BaseModel):
     """One product of an order, at the price of that moment."""
 
@@ -44,12 +54,18 @@ class OrderLineRead(BaseModel):
 
 
 class OrderRead(BaseModel):
-    """An order as it stands."""
+    """An order as it stands.
+
+    A field that is added here needs a default: answers that are kept under an idempotency key may
+    be older than it.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
-    status: str
+    user_id: Annotated[UUID | None, Field(description="Null once the user is deleted.")]
+    status: OrderStatus
     total_cents: int
+    version: Annotated[int, Field(description="Its ETag, without the quotes.")]
     created_at: datetime
     lines: list[OrderLineRead]

@@ -8,9 +8,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
-Int32 = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Text = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["Tea"])
+]
+Sku = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", examples=["tea-250"])
+]
+# 100 lines of 100 pieces of it stay an integer that JavaScript can hold.
+Cents = Annotated[int, Field(strict=True, ge=0, le=10**11, examples=[450])]
+# Half of what the column holds: what cancelled orders give back has to fit as well.
+Stock = Annotated[int, Field(strict=True, ge=0, le=10**9, examples=[1000])]
 
 
 class ProductCreate(BaseModel):
@@ -20,8 +27,18 @@ class ProductCreate(BaseModel):
 
     sku: Sku
     name: Text
-    price_cents: Int32
-    stock: Int32 = 0
+    price_cents: Cents
+    stock: Stock = 0
+
+
+class ProductUpdate(BaseModel):
+    """What is to change; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text | None = None
+    price_cents: Cents | None = None
+    stock: Stock | None = None
 
 
 class ProductRead(BaseModel):
@@ -34,4 +51,5 @@ class ProductRead(BaseModel):
     name: str
     price_cents: int
     stock: int
+    version: Annotated[int, Field(description="Its ETag, without the quotes.")]
     created_at: datetime

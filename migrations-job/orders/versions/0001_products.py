@@ -15,7 +15,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), server_default=sa.func.gen_random_uuid(), nullable=False),
         sa.Column("sku", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("price_cents", sa.Integer(), nullable=False),
+        sa.Column("price_cents", sa.BigInteger(), nullable=False),
         sa.Column("stock", sa.Integer(), nullable=False),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False

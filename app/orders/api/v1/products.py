@@ -1,31 +1,39 @@
-"""``/api/v1/products``."""
+"""``/api/v1/products``: open to everybody to read, and to admins to change."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request, Response
 
-from orders.api.deps import Limit, Offset, Session
-from orders.core.errors import Problem
+from orders.api.deps import CatalogueAdmin, IfMatch, Limit, Offset, Session, optional_user
+from orders.core.etags import etag
+from orders.core.openapi import ETAG, LOCATION, headers, problems
 from orders.models import Product
-from orders.schemas.product import ProductCreate, ProductRead
+from orders.schemas.product import ProductCreate, ProductRead, ProductUpdate
 from orders.services import products
 
-router = APIRouter(prefix="/products", tags=["products"])
+# Who shows no credentials is served; who shows invalid ones is told, wherever it is.
+router = APIRouter(prefix="/products", tags=["products"], dependencies=[Depends(optional_user)])
 
 
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
     response_model=ProductRead,
-    responses={409: {"model": Problem, "description": "The catalogue already has that SKU."}},
+    responses=headers(201, ETag=ETAG, Location=LOCATION) | problems(403, 409),
     summary="Put a product into the catalogue",
 )
-async def create_product(wanted: ProductCreate, session: Session) -> Product:
+async def create_product(
+    wanted: ProductCreate, _: CatalogueAdmin, session: Session, request: Request, response: Response
+) -> Product:
     """Price in integer cents; stock says how many can be ordered."""
-    return await products.create(session, wanted)
+    product = await products.create(session, wanted)
+    response.headers["location"] = f"{request.url.path}/{product.id}"
+    response.headers["etag"] = etag(product.version)
+    return product
 
 
 @router.get("", response_model=list[ProductRead], summary="List the catalogue by SKU")
@@ -34,3 +42,47 @@ async def list_products(
 ) -> Sequence[Product]:
     """Return one page."""
     return await products.list_page(session, limit=limit, offset=offset)
+
+
+@router.get(
+    "/{product_id}",
+    response_model=ProductRead,
+    responses=headers(200, ETag=ETAG) | problems(404),
+    summary="Read a product",
+)
+async def read_product(product_id: UUID, session: Session, response: Response) -> Product:
+    """Return the product at its price of now."""
+    product = await products.get(session, product_id)
+    response.headers["etag"] = etag(product.version)
+    return product
+
+
+@router.patch(
+    "/{product_id}",
+    response_model=ProductRead,
+    responses=headers(200, ETag=ETAG) | problems(403, 404, 412, 428),
+    summary="Change a product",
+)
+async def update_product(
+    product_id: UUID,
+    wanted: ProductUpdate,
+    _: CatalogueAdmin,
+    session: Session,
+    if_match: IfMatch,
+    response: Response,
+) -> Product:
+    """Change what is named. An order that takes from the stock makes a new version, too."""
+    product = await products.update(session, product_id, wanted, if_match)
+    response.headers["etag"] = etag(product.version)
+    return product
+
+
+@router.delete(
+    "/{product_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problems(403, 404, 409),
+    summary="Delete a product",
+)
+async def delete_product(product_id: UUID, _: CatalogueAdmin, session: Session) -> None:
+    """Take a product from the catalogue that no order names."""
+    await products.delete(session, product_id)

@@ -1,0 +1,5 @@
+"""``python -m orders``."""
+
+from orders.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,77 @@
+"""SQL for API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from orders.core.access import Role, Scope
+from orders.models import ApiKey, User
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A key that is neither revoked nor expired, of a user who is active."""
+
+    id: UUID
+    key_hash: bytes
+    scopes: frozenset[Scope]
+    user_id: UUID
+    role: Role
+
+
+async def add(session: AsyncSession, key: ApiKey) -> None:
+    """Insert a key; id and time come back with it."""
+    session.add(key)
+    await session.flush()
+    await session.refresh(key)
+
+
+async def find_good(session: AsyncSession, prefix: str) -> Good | None:
+    """Read a key by its prefix."""
+    query = (
+        select(ApiKey.id, ApiKey.key_hash, ApiKey.scopes, ApiKey.user_id, User.role)
+        .join(User, User.id == ApiKey.user_id)
+        .where(
+            ApiKey.prefix == prefix,
+            ApiKey.revoked_at.is_(None),
+            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+            User.is_active,
+        )
+    )
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        return None
+    # A scope that a newer release has given, and this one does not know, is passed over.
+    scopes = frozenset(Scope(each) for each in row.scopes if each in set(Scope))
+    return Good(row.id, row.key_hash, scopes, row.user_id, Role(row.role))
+
+
+async def list_of(session: AsyncSession, user_id: UUID) -> Sequence[ApiKey]:
+    """Read a user's keys, the newest first."""
+    query = (
+        select(ApiKey)
+        .where(ApiKey.user_id == user_id)
+        .order_by(ApiKey.created_at.desc(), ApiKey.id)
+        .limit(1000)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def get(session: AsyncSession, key_id: UUID) -> ApiKey | None:
+    """Read one key."""
+    return await session.get(ApiKey, key_id)
+
+
+async def revoke(session: AsyncSession, key_id: UUID) -> None:
+    """Refuse the key from now on; once revoked, the time stays."""
+    await session.execute(
+        update(ApiKey)
+        .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+        .execution_options(synchronize_session=False)
+    )

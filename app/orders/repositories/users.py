@@ -1,0 +1,102 @@
+"""SQL for users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from orders.core.access import Role
+from orders.models import User
+from orders.schemas.user import Sort
+
+_COLUMNS: Mapping[str, InstrumentedAttribute[Any]] = {
+    "created_at": User.created_at,
+    "email": User.email,
+    "name": User.name,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a user may do at this moment."""
+
+    role: Role
+    token_version: int
+
+
+async def add(session: AsyncSession, user: User) -> None:
+    """Insert a user; id, role and the like come back with it."""
+    session.add(user)
+    await session.flush()
+    await session.refresh(user)
+
+
+async def get(session: AsyncSession, user_id: UUID) -> User | None:
+    """Read one user."""
+    return await session.get(User, user_id)
+
+
+async def get_by_email(session: AsyncSession, email: str) -> User | None:
+    """Read one user by an address in lower case."""
+    return (await session.scalars(select(User).where(User.email == email))).one_or_none()
+
+
+async def standing(session: AsyncSession, user_id: UUID) -> Standing | None:
+    """Read what every request of a user has to know; ``None`` if there is no such active user.
+
+    Three columns by primary key, and no object: it comes before each request's own work.
+    """
+    query = select(User.role, User.token_version).where(User.id == user_id, User.is_active)
+    row = (await session.execute(query)).one_or_none()
+    return Standing(Role(row.role), row.token_version) if row else None
+
+
+async def list_page(
+    session: AsyncSession, *, search: str, sort: Sort, limit: int, offset: int
+) -> tuple[Sequence[User], int]:
+    """Read a page of the users whose name or address holds ``search``, and count them all."""
+    column = _COLUMNS[sort.removeprefix("-")]
+    order = column.desc() if sort.startswith("-") else column.asc()
+    matching = select(User).where(
+        or_(
+            User.email.icontains(search, autoescape=True),
+            User.name.icontains(search, autoescape=True),
+        )
+    )
+    # The id last, or equal names would come in any order and on two pages.
+    page = await session.scalars(matching.order_by(order, User.id).limit(limit).offset(offset))
+    total = await session.scalar(select(func.count()).select_from(matching.subquery()))
+    return page.all(), total or 0
+
+
+async def change(
+    session: AsyncSession, user_id: UUID, values: Mapping[str, Any], *, revoke: bool = False
+) -> User | None:
+    """Set columns of one user; with ``revoke``, refuse all tokens that were issued before."""
+    if revoke:
+        values = {**values, "token_version": User.token_version + 1}
+    query = update(User).where(User.id == user_id).values(**values).returning(User)
+    found = await session.scalars(query, execution_options={"populate_existing": True})
+    return found.one_or_none()
+
+
+async def note_login(session: AsyncSession, user_id: UUID) -> None:
+    """Note that the user has signed in now."""
+    await session.execute(
+        update(User)
+        .where(User.id == user_id)
+        .values(last_login_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def remove(session: AsyncSession, user_id: UUID) -> bool:
+    """Delete one user and what it signs in with; return whether there was one."""
+    query = delete(User).where(User.id == user_id).returning(User.id)
+    return (await session.scalars(query)).one_or_none() is not None

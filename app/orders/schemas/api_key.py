@@ -1,0 +1,42 @@
+"""API keys on the wire: the key itself is shown once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from orders.core.access import Scope
+from orders.schemas.text import Name
+
+
+class ApiKeyCreate(BaseModel):
+    """A key to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    scopes: Annotated[frozenset[Scope], Field(min_length=1)]
+    expires_at: AwareDatetime | None = None
+
+
+class ApiKeyRead(BaseModel):
+    """A key, without what would let somebody use it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    prefix: Annotated[str, Field(description="The part behind `ok_` that tells keys apart.")]
+    scopes: list[Scope]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+
+
+class ApiKeyCreated(ApiKeyRead):
+    """A new key."""
+
+    key: Annotated[str, Field(description="Keep it: it is not shown again.")]

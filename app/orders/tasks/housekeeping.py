@@ -1,0 +1,55 @@
+"""Tells metrics how the queue stands, and throws away what is logged of tasks long gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from prometheus_client import Gauge
+from sqlalchemy.exc import SQLAlchemyError
+
+from orders.core.database import Sessions, transaction
+from orders.repositories import tasks
+from orders.repositories.tasks import Load
+
+log = logging.getLogger(__name__)
+
+_EVERY: Final = 15.0  # seconds
+_KEEP: Final = timedelta(days=7)
+
+# Of the queue, not of the process: all workers say the same, so take the max of them.
+_TASKS: Final = Gauge(
+    "orders_queue_tasks", "Tasks in the queue: queued, running or dead.", ("task", "state")
+)
+_LATE: Final = Gauge(
+    "orders_queue_late_seconds",
+    "How long the oldest task of a kind could have run by now.",
+    ("task",),
+)
+_STATES: Final = {"queued": "queued", "picked": "running", "failed": "dead"}
+
+
+async def keep_house(sessions: Sessions) -> None:
+    """Do both every quarter of a minute, until cancelled."""
+    while True:
+        try:
+            async with sessions() as session:
+                show(await tasks.load(session))
+                async with transaction(session):
+                    await tasks.prune(session, _KEEP)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("the state of the queue cannot be read (%s)", type(error).__name__)
+        await asyncio.sleep(_EVERY)
+
+
+def show(loads: Sequence[Load]) -> None:
+    """Set the metrics; kinds and states that have gone are gone there as well."""
+    _TASKS.clear()
+    _LATE.clear()
+    for each in loads:
+        _TASKS.labels(each.name, _STATES.get(each.status, each.status)).set(each.count)
+        if each.status == "queued":
+            _LATE.labels(each.name).set(max(0.0, each.late))

@@ -1,0 +1,1 @@
+"""The Orders service over its API, on a real PostgreSQL."""

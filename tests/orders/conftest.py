@@ -1,0 +1,166 @@
+"""The service in process, on real PostgreSQL.
+
+Two ways to a database. `client` works inside one transaction that is rolled back at the end: fast,
+and for one request at a time, since all share a connection. `live` has a database of its own,
+where commits are commits and requests race: for what is about concurrency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from orders.api.deps import optional_user
+from orders.core.access import Principal
+from orders.core.database import Sessions
+from orders.core.settings import OrdersSettings
+from orders.main import create_app
+from orders.models import User
+from tests.orders.databases import copy_database, migrate
+from tests.orders.factories import principal_of
+from tests.postgres import create_database, drop_database
+from tidegate.database import asyncpg_url
+
+# Not http: the refresh cookie is for secure connections only.
+BASE_URL = "https://orders.example.org"
+
+SignIn = Callable[[User | None], None]
+Start = Callable[..., "Live"]
+
+
+@pytest.fixture(scope="session")
+def orders_template(postgres: str, orders_alembic: Path) -> str:
+    """The name of a migrated database that nobody connects to: to copy."""
+    name = f"template_{uuid4().hex}"
+    migrate(create_database(postgres, name), orders_alembic)
+    return name
+
+
+@pytest.fixture(scope="session")
+def shared_url(postgres: str, orders_template: str) -> Iterator[str]:
+    """The database of all tests that roll back."""
+    name = f"shared_{uuid4().hex}"
+    yield copy_database(postgres, orders_template, name)
+    drop_database(postgres, name)
+
+
+@pytest.fixture
+def own_url(postgres: str, orders_template: str) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    name = f"own_{uuid4().hex}"
+    yield copy_database(postgres, orders_template, name)
+    drop_database(postgres, name)
+
+
+def settings_of(url: str, **changes: Any) -> OrdersSettings:  # noqa: ANN401 - any setting
+    """The settings of a test: a slow machine must not look like a database that is away."""
+    wanted: dict[str, Any] = {"env": "development", "DATABASE_URL": url}
+    patience = {"database_pool_timeout": 60, "database_command_timeout": 60}
+    return OrdersSettings(**(wanted | patience | changes))
+
+
+@pytest.fixture(scope="session")
+def shared_app(shared_url: str) -> Iterator[FastAPI]:
+    """One application for all tests that roll back; each gives it sessions of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIDEGATE_LOG_FORMAT", "off")  # the process's log is pytest's
+        yield create_app(settings_of(shared_url))
+
+
+@pytest.fixture
+async def sessions(shared_url: str) -> AsyncIterator[Sessions]:
+    """Sessions whose commits end with the test."""
+    engine = create_async_engine(asyncpg_url(shared_url), poolclass=NullPool)
+    async with engine.connect() as connection:
+        outer = await connection.begin()
+        yield async_sessionmaker(
+            connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
+        )
+        await outer.rollback()
+    await engine.dispose()
+
+
+@pytest.fixture
+async def session(sessions: Sessions) -> AsyncIterator[AsyncSession]:
+    """What a test itself reads and writes with."""
+    async with sessions() as session:
+        yield session
+
+
+@pytest.fixture
+def app(shared_app: FastAPI, sessions: Sessions) -> Iterator[FastAPI]:
+    """The application on this test's transaction."""
+    before = shared_app.state.sessions
+    shared_app.state.sessions = sessions
+    yield shared_app
+    shared_app.state.sessions = before
+    shared_app.dependency_overrides.clear()
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of it; what the service fails at is a 500, as it is for anybody."""
+    async with client_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+def sign_in(app: FastAPI) -> SignIn:
+    """Let every later request be a user's, or nobody's, without tokens."""
+
+    def become(user: User | None) -> None:
+        speak_as(app, principal_of(user) if user else None)
+
+    return become
+
+
+def speak_as(app: FastAPI, principal: Principal | None) -> None:
+    """Let every later request be this principal's, without tokens."""
+    app.dependency_overrides[optional_user] = lambda: principal
+
+
+def client_of(app: FastAPI, **options: Any) -> httpx.AsyncClient:  # noqa: ANN401 - httpx's
+    """Return a client of an application in this process."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url=BASE_URL, **options)
+
+
+@dataclass
+class Live:
+    """An application on a database of its own, with real commits."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    sessions: Sessions
+
+
+@pytest.fixture
+async def start(own_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Start the application on the test's own database, with settings of its own."""
+    monkeypatch.setenv("TIDEGATE_LOG_FORMAT", "off")
+    started: list[Live] = []
+
+    def start(**settings: Any) -> Live:  # noqa: ANN401 - any setting
+        app = create_app(settings_of(own_url, **settings))
+        started.append(Live(app, client_of(app), app.state.sessions))
+        return started[-1]
+
+    yield start
+    for live in started:
+        await live.client.aclose()
+        await live.sessions.kw["bind"].dispose()
+
+
+@pytest.fixture
+def live(start: Start) -> Live:
+    """The application on the test's own database."""
+    return start()
