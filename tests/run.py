@@ -10,11 +10,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.cluster.processes import end_as_by_ctrl_c
+from tests.cluster.shopping import ADMIN, make_key
 from tests.postgres import EmbeddedPostgresError, embedded_postgres
 from tidegate.ports import bind
 from tidegate.settings import Settings, SettingsError, read_settings
@@ -50,7 +51,8 @@ def main(state: Path = ROOT / ".tidegate") -> int:
 def _run(settings: Settings, state: Path, stack: ExitStack) -> int:
     environment = dict(os.environ)
     state.mkdir(exist_ok=True)
-    if not environment.get("DATABASE_URL"):
+    ours = not environment.get("DATABASE_URL")
+    if ours:
         stack.enter_context(_alone(state / "lock"))
         data = state / "postgres"
         print(f"starting PostgreSQL (its data stays in {data})", flush=True)
@@ -59,14 +61,17 @@ def _run(settings: Settings, state: Path, stack: ExitStack) -> int:
     environment.setdefault("TIDEGATE_MANIFEST", str(manifest))
     environment.setdefault("ALEMBIC_CONFIG", str(ALEMBIC))
     environment.setdefault("TIDEGATE_CONNECT_TIMEOUT", "10")
+    environment.setdefault("APP_ENV", "development")
     for command in (["manifest", "--output", str(manifest)], ["up"]):
         code = subprocess.call([*_tidegate(), "migrate", *command], env=environment)
         if code:
             return code
-    return _serve(settings, environment)
+    return _serve(settings, environment, _seeded if ours else _unseeded)
 
 
-def _serve(settings: Settings, environment: dict[str, str]) -> int:
+def _serve(
+    settings: Settings, environment: dict[str, str], how_to_begin: Callable[..., str]
+) -> int:
     server = subprocess.Popen([*_tidegate(), "serve", "orders.main:app"], env=environment)
     # The terminal sends Ctrl-C to the service as well: here it only means waiting for it.
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -79,10 +84,34 @@ def _serve(settings: Settings, environment: dict[str, str]) -> int:
         print(
             f"\nready: {service}/api/docs\n"
             f"       {admin}/health/ready and {admin}/metrics\n"
+            f"{how_to_begin(service, environment)}\n"
             "Ctrl-C stops the service and the database; the data stays.\n",
             flush=True,
         )
     return server.wait()
+
+
+def _seeded(service: str, environment: dict[str, str]) -> str:
+    """Make an admin in the database that is ours, with a new password at each start."""
+    seed = [sys.executable, "-m", "orders", "seed", "--admin", ADMIN]
+    try:
+        password = subprocess.check_output(
+            seed, env=environment, text=True, stderr=subprocess.DEVNULL
+        ).strip()
+        key = make_key(service, password)
+    except (OSError, subprocess.CalledProcessError):  # by Ctrl-C, for one
+        return _unseeded(service, environment)
+    return f"""
+Sign in as {ADMIN} with the password {password}, or use its API key:
+
+  export KEY={key}
+  curl -s {service}/api/v1/products -H "x-api-key: $KEY" -H 'content-type: application/json' \\
+    -d '{{"sku": "tea", "name": "Tea", "price_cents": 450, "stock": 10}}'
+"""
+
+
+def _unseeded(_: str, __: dict[str, str]) -> str:
+    return "`python -m orders seed --admin EMAIL` makes an admin, who can fill the catalogue."
 
 
 def _until_ready(server: subprocess.Popen[bytes], admin_port: int) -> bool:

@@ -11,10 +11,9 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 from . import toolchain
@@ -25,15 +24,25 @@ from .interface import SERVICE_NODE_PORT, Cluster, choose
 from .kubectl import kubectl
 from .processes import end_as_by_ctrl_c
 from .progress import Progress
+from .shopping import ADMIN, make_key, order_commands, order_tea
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "shop"
+SECRETS = "orders-secrets"  # what the service signs with
 # Marks the namespaces that `up` made, for `down` to know them again.
 OURS = "tidegate.dev/made-by=make-up"
 OPERATOR_NAMESPACE = "tidegate-system"
 # What the Dockerfile copies; the images' tag is made of it, so an unchanged tree changes nothing.
 IMAGE_INPUTS = ("Dockerfile", "pyproject.toml", "README.md", "LICENSE", "requirements",
                 "app", "operator", "migrations-job")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An order, and the API key that it was placed with."""
+
+    order: dict[str, Any]
+    key: str
 
 
 @dataclass(frozen=True)
@@ -47,19 +56,20 @@ class Release:
     progress: Progress
     tag: str = field(default_factory=lambda: content_tag(ROOT, IMAGE_INPUTS))
 
-    def up(self) -> dict[str, Any]:
-        """Bring up everything and return the order that was placed and read back."""
+    def up(self) -> Placed:
+        """Bring up everything; return the order that was placed and read back."""
         self.progress.plan(10)
         for name in ("kubectl", "helm"):
             toolchain.program(name, self.progress)
         self.cluster.up()
         self.database()
+        self.secrets()
         self.operator(self.image("operator", self.tag))
         self.service(self.image("service", self.tag))
         with self.progress.step("wait until the SchemaGate is Ready"):
             self.kubectl("wait", "schemagate/orders", "--for=condition=Ready", "--timeout=90s")
         with self.progress.step("place an order and read it back"):
-            return place_order(self.cluster.service_url)
+            return self.place_order()
 
     def image(self, target: str, tag: str, context: Path = ROOT) -> str:
         """Build one target of the Dockerfile and give it to the cluster; return its tag."""
@@ -82,6 +92,18 @@ class Release:
             manifest = (folder / "postgres.yaml").read_text()
             self._apply(manifest.replace(f"{REPOSITORY}/postgres:TAG", name))
             self.kubectl("rollout", "status", "statefulset/postgres", "--timeout=120s")
+
+    def secrets(self) -> None:
+        """Make the service's own secrets, once: a new one would refuse every token in use."""
+        if self.kubectl("get", "secret", SECRETS, "--ignore-not-found", "--output=name"):
+            return
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRETS},
+            "stringData": {"APP_JWT_SECRET": token_urlsafe(48)},
+        }
+        self._apply(json.dumps(manifest))
 
     def operator(self, tag: str) -> None:
         """Release the operator and its CRD."""
@@ -112,9 +134,33 @@ class Release:
             *("--namespace", NAMESPACE, "--wait", "--timeout=5m"),
             *("--set", f"image.repository={REPOSITORY}/orders", "--set-string", f"image.tag={tag}"),
             *("--set", "database.secretName=orders-database"),
+            *("--set", f"envFrom[0].secretRef.name={SECRETS}"),
             *("--set", f"service.type=NodePort,service.nodePort={SERVICE_NODE_PORT}"),
             *arguments,
         )
+
+    def place_order(self) -> Placed:
+        """Order something over HTTP as an admin, and read the order back.
+
+        Raises:
+            ClusterError: the service did not answer as it should within 30 s.
+        """
+        url = self.cluster.service_url
+        seed = ("python", "-m", "orders", "seed", "--admin", ADMIN)
+        password = self.kubectl("exec", "deployment/orders", "--", *seed).strip()
+        deadline = time.monotonic() + 30
+        while True:  # a NodePort's rules may follow the pods by a moment
+            try:
+                key = make_key(url, password)
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise ClusterError(f"{url} does not answer: {error}") from None
+                time.sleep(0.2)
+        order, read = order_tea(url, key)
+        if read != order or read["total_cents"] != 900:
+            raise ClusterError(f"the order was read back differently: {order} became {read}")
+        return Placed(order, key)
 
     def helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Helm against the cluster."""
@@ -191,58 +237,22 @@ class Release:
         kubectl(self.cluster.kubeconfig, *command, text=manifest)
 
 
-def place_order(url: str) -> dict[str, Any]:
-    """Order something over HTTP, read the order back and return it.
-
-    Raises:
-        ClusterError: the service did not answer as it should within 30 s.
-    """
-    sku = f"tea-{time.time_ns()}"
-    product = {"sku": sku, "name": "Tea", "price_cents": 450, "stock": 1000}
-    deadline = time.monotonic() + 30
-    while True:  # a NodePort's rules may follow the pods by a moment
-        try:
-            created = _http(f"{url}/api/v1/products", product)
-            break
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-            if time.monotonic() > deadline:
-                raise ClusterError(f"{url} does not answer: {error}") from None
-            time.sleep(0.2)
-    order = _http(f"{url}/api/v1/orders", {"lines": [{"product_id": created["id"], "quantity": 2}]})
-    read = _http(f"{url}/api/v1/orders/{order['id']}")
-    if read != order or read["total_cents"] != 900:
-        raise ClusterError(f"the order was read back differently: {order} became {read}")
-    return order
-
-
-def _http(url: str, body: object = None) -> dict[str, Any]:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own cluster
-        result: dict[str, Any] = json.load(answer)
-        return result
-
-
 def _require(ended: subprocess.CompletedProcess[str]) -> None:
     if ended.returncode:
         raise ClusterError(f"helm failed:\n{ended.stdout}{ended.stderr}".rstrip())
 
 
-def _farewell(release: Release, order: dict[str, Any], seconds: float) -> str:
+def _farewell(release: Release, placed: Placed, seconds: float) -> str:
     url = release.cluster.service_url
-    product = order["lines"][0]["product_id"]
-    body = json.dumps({"lines": [{"product_id": product, "quantity": 1}]}, separators=(",", ":"))
     programs = dict.fromkeys(
         str(Path(toolchain.program(name)).parent) for name in ("kubectl", "helm")
     )
     return f"""
 The service answers at {url} (its API: {url}/api/docs) after {seconds:.0f} s.
 
-Create an order, and read one back:
+Create an order, and read one back, with an API key of {ADMIN}:
 
-  curl -s {url}/api/v1/orders -H 'content-type: application/json' -d '{body}'
-  curl -s {url}/api/v1/orders/{order["id"]}
-
+{order_commands(url, placed.key, placed.order)}
 Look at the release:
 
   export PATH={":".join(programs)}:$PATH KUBECONFIG={release.cluster.kubeconfig}
@@ -272,14 +282,14 @@ def main(arguments: list[str]) -> int:
         if chosen.command == "down":
             release.down()
             return 0
-        order = release.up()
+        placed = release.up()
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted; `make up` goes on from here, `make down` cleans", file=sys.stderr)
         return 130
-    print(_farewell(release, order, time.monotonic() - started))
+    print(_farewell(release, placed, time.monotonic() - started))
     return 0
 
 

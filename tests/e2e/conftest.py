@@ -14,6 +14,7 @@ from tests.cluster.interface import choose
 from tests.cluster.progress import Progress
 from tests.cluster.release import IMAGE_INPUTS, Release
 from tests.e2e.images import checkout_with_revision
+from tests.revisions import HEAD
 
 EMPTY_THE_DATABASE = (
     "PGPASSWORD=$POSTGRES_PASSWORD psql --quiet -h 127.0.0.1 -U $POSTGRES_USER $POSTGRES_DB "
@@ -65,4 +66,4 @@ def _as_released(cluster: Release) -> bool:
     status = cluster.get("schemagate/orders")["status"]
     ready = {row["type"]: row["status"] for row in status["conditions"]}["Ready"]
     released = (status.get("image"), status.get("heads"))
-    return ready == "True" and released == (f"{REPOSITORY}/orders:{cluster.tag}", ["0002"])
+    return ready == "True" and released == (f"{REPOSITORY}/orders:{cluster.tag}", [HEAD])

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.cluster.images import REPOSITORY, archive_of
-from tests.cluster.release import place_order
 from tests.e2e.conftest import Stage
 from tests.e2e.load import steady_clients
+from tests.revisions import NEXT
 
 pytestmark = pytest.mark.e2e
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def when(timestamp: str) -> datetime:
 def test_the_migration_is_done_before_the_first_pod_exists_and_an_order_is_served(
     stage: Stage,
 ) -> None:
-    order = place_order(stage.release.cluster.service_url)
+    order = stage.release.place_order().order
     assert order["total_cents"] == 900
     job = stage.release.get("job/orders-migrate")
     first = min(when(pod["metadata"]["creationTimestamp"]) for pod in pods(stage).values())
@@ -117,7 +117,7 @@ def test_a_second_release_with_one_more_migration_rolls_without_a_failed_request
 ) -> None:
     before = pods(stage)
     tag = stage.image_with_revision(
-        tmp_path / "next", "0003", "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text"
+        tmp_path / "next", NEXT, "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text"
     )
     with steady_clients(stage.release.cluster.service_url) as answers:
         stage.release.service(tag)
@@ -125,17 +125,17 @@ def test_a_second_release_with_one_more_migration_rolls_without_a_failed_request
     assert not answers.failures, f"{len(answers.failures)} failed, {answers.good} did not"
     assert answers.good > 100
     gate = stage.release.get("schemagate/orders")["status"]
-    assert (gate["heads"], gate["verdict"]) == (["0003"], "current")
+    assert (gate["heads"], gate["verdict"]) == ([NEXT], "current")
     assert gate["image"].endswith(tag)
     assert all(row["status"] == "True" for row in conditions(stage).values())
-    place_order(stage.release.cluster.service_url)
+    stage.release.place_order()
 
 
 def test_a_rollback_over_an_expand_migration_goes_on_and_says_so(
     stage: Stage, tmp_path: Path
 ) -> None:
     tag = stage.image_with_revision(
-        tmp_path / "next", "0003", "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text"
+        tmp_path / "next", NEXT, "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text"
     )
     stage.release.service(tag)
     rolled = stage.release.helm("rollback", "orders", "--namespace=shop", "--wait", "--timeout=5m")
@@ -146,14 +146,14 @@ def test_a_rollback_over_an_expand_migration_goes_on_and_says_so(
         return bool(gate["image"].endswith(stage.base) and gate["verdict"] == "ahead-compatible")
 
     eventually(rolled_back, 60, "the gate says ahead-compatible for the old image")
-    place_order(stage.release.cluster.service_url)
+    stage.release.place_order()
 
 
 def test_a_rollback_over_a_contract_migration_is_refused_before_a_pod_changes(
     stage: Stage, tmp_path: Path
 ) -> None:
     tag = stage.image_with_revision(
-        tmp_path / "next", "0003", "ALTER TABLE orders ADD COLUMN note text", phase="contract"
+        tmp_path / "next", NEXT, "ALTER TABLE orders ADD COLUMN note text", phase="contract"
     )
     consent = "migrations.args={tidegate,migrate,up,--phase,all,--nobody-runs-older}"
     stage.release.service(tag, "--set", consent)
@@ -162,9 +162,9 @@ def test_a_rollback_over_a_contract_migration_is_refused_before_a_pod_changes(
     before = rollout(stage)
     rolled = stage.release.helm("rollback", "orders", "--namespace=shop", "--wait", "--timeout=5m")
     assert rolled.returncode != 0
-    assert "contract revision 0003" in rolled.stdout + rolled.stderr
+    assert f"contract revision {NEXT}" in rolled.stdout + rolled.stderr
     assert rollout(stage) == before
-    place_order(stage.release.cluster.service_url)
+    stage.release.place_order()
     eventually(
         lambda: conditions(stage)["Ready"]["reason"] == "Incompatible", 60, "the gate says why"
     )
@@ -192,7 +192,7 @@ def test_a_release_whose_migration_fails_leaves_the_old_pods_serving_and_says_wh
     assert 'relation "no_such_table" does not exist' in said
     assert rollout(stage) == before
     assert not answers.failures
-    place_order(stage.release.cluster.service_url)
+    stage.release.place_order()
 
     def failed() -> dict[str, Any] | None:
         seen = conditions(stage)

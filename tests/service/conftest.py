@@ -5,15 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from orders.core.settings import OrdersSettings
-from orders.main import create_app
 from tests.migrate.conftest import clean_environment
 from tests.ports import free_ports as free_ports
 from tests.sinks.fixtures import black_hole as black_hole
@@ -92,6 +90,7 @@ def serve(manifest: Path) -> Iterator[Serve]:
     def start(target: str = "orders.main:app", **environment: str) -> Service:
         port, admin_port = free_ports()
         settings = {
+            "APP_ENV": "development",
             "TIDEGATE_HOST": "127.0.0.1",
             "TIDEGATE_PORT": str(port),
             "TIDEGATE_ADMIN_PORT": str(admin_port),
@@ -119,18 +118,3 @@ def serve(manifest: Path) -> Iterator[Serve]:
         if service.process.poll() is None:
             service.process.kill()
         service.process.communicate()
-
-
-@pytest.fixture
-async def client(
-    migrated_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[httpx.AsyncClient]:
-    """The API in process, on a database of the test's own."""
-    monkeypatch.setenv("TIDEGATE_LOG_FORMAT", "off")  # the process's log is pytest's
-    # A slow machine must not look like a database that is away.
-    settings = OrdersSettings(DATABASE_URL=migrated_url, database_pool_timeout=60)
-    app = create_app(settings)
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://orders") as client:
-        yield client
-    await app.state.sessions.kw["bind"].dispose()

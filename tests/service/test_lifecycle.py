@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.migrate.project import AlembicProject
+from tests.revisions import HEAD, NEXT, SHIPPED
 from tests.service.conftest import Serve, Service, migrate
 
 
@@ -50,7 +51,8 @@ def test_an_unmigrated_database_keeps_a_new_pod_out_and_names_the_revisions(
     assert checks["database"]["status"] == "ok"
     assert checks["schema"]["status"] == "failed"
     assert checks["schema"]["reason"] == (
-        "behind: the database lacks 0001, 0002; run `tidegate migrate up` with this image"
+        f"behind: the database lacks {', '.join(SHIPPED)}; "
+        "run `tidegate migrate up` with this image"
     )
     assert httpx.get(f"{service.admin}/health/startup").status_code == 503
     assert httpx.get(f"{service.admin}/health/live").status_code == 200
@@ -70,10 +72,10 @@ def test_a_newer_schema_lets_an_older_image_start_only_if_it_kept_it_working(
     running = serve(DATABASE_URL=migrated_url, TIDEGATE_CHECK_CACHE="0")
     running.until_ready()
     newer = AlembicProject(tmp_path / "newer")
-    for name in ("0001", "0002"):
+    for name in SHIPPED:
         (source,) = (orders_alembic.parent / "versions").glob(f"{name}_*.py")
         (newer.config.parent / "versions" / source.name).write_text(source.read_text())
-    newer.revision("0003", "0002", phase=phase)
+    newer.revision(NEXT, HEAD, phase=phase)
     command = ["--phase", "all", "--nobody-runs-older"] if phase == "contract" else []
     migrate(migrated_url, newer.config, *command)
     starting = serve(DATABASE_URL=migrated_url)
@@ -83,7 +85,8 @@ def test_a_newer_schema_lets_an_older_image_start_only_if_it_kept_it_working(
         unready = starting.until(lambda answer: "schema" in answer.text)
         assert unready.status_code == 503
         assert unready.json()["checks"]["schema"]["reason"] == (
-            "ahead-incompatible: the database holds unshipped 0003; release an image that ships it"
+            f"ahead-incompatible: the database holds unshipped {NEXT}; "
+            "release an image that ships it"
         )
     # What was ready once stays ready: a changed verdict is for people and metrics.
     assert httpx.get(f"{running.admin}/health/ready").status_code == 200
@@ -97,14 +100,14 @@ def test_a_history_row_that_nobody_understands_makes_its_revision_unknown(
 ) -> None:
     with psycopg.connect(migrated_url, autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO tidegate_schema_history "
-            "SELECT '0003', 'shrink', '{0002}', now(), 0, '', '' "
+            "INSERT INTO tidegate_schema_history SELECT %s, 'shrink', %s, now(), 0, '', '' ",
+            (NEXT, [HEAD]),
         )
-        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+        connection.execute("UPDATE alembic_version SET version_num = %s", (NEXT,))
     service = serve(DATABASE_URL=migrated_url)
     unready = service.until(lambda answer: "schema" in answer.text)
     assert unready.json()["checks"]["schema"]["reason"] == (
-        "unknown: the database holds unshipped 0003; release an image that ships it"
+        f"unknown: the database holds unshipped {NEXT}; release an image that ships it"
     )
 
 

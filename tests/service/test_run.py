@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -28,8 +29,11 @@ def state() -> Iterator[Path]:
 
 
 @contextmanager
-def running(state: Path, **environment: str) -> Iterator[str]:
-    """Run it in a process group of its own, as a terminal does; leave with Ctrl-C."""
+def running(state: Path, **environment: str) -> Iterator[tuple[str, str]]:
+    """Run it in a process group of its own, as a terminal does; leave with Ctrl-C.
+
+    Its address, and what it said until then.
+    """
     port, admin_port = free_ports()
     code = f"from pathlib import Path; from tests.run import main; exit(main(Path({str(state)!r})))"
     ports = {"TIDEGATE_PORT": str(port), "TIDEGATE_ADMIN_PORT": str(admin_port)}
@@ -50,7 +54,7 @@ def running(state: Path, **environment: str) -> Iterator[str]:
             if line.startswith("Ctrl-C stops"):
                 break
         assert process.poll() is None, said
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", said
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
@@ -59,16 +63,21 @@ def running(state: Path, **environment: str) -> Iterator[str]:
 
 
 def test_ctrl_c_stops_service_and_database_and_keeps_the_data(state: Path) -> None:
-    with running(state) as url:
-        body = {"sku": "tea", "name": "Tea", "price_cents": 450}
-        assert httpx.post(f"{url}/api/v1/products", json=body).status_code == 201
+    with running(state) as (_, said):
+        example = "export KEY=" + said.partition("export KEY=")[2].partition("\n\n")[0]
+        made = json.loads(subprocess.check_output(["/bin/sh", "-c", example], text=True))
+        assert (made["sku"], made["stock"]) == ("tea", 10)
         assert (state / "postgres" / "postmaster.pid").exists()
     assert not (state / "postgres" / "postmaster.pid").exists()
-    with running(state) as url:
+    with running(state) as (url, _):
         assert [entry["sku"] for entry in httpx.get(f"{url}/api/v1/products").json()] == ["tea"]
 
 
-def test_database_url_overrides_the_embedded_database(state: Path, database_url: str) -> None:
-    with running(state, DATABASE_URL=database_url) as url:
+def test_database_url_overrides_the_embedded_database_and_nobody_is_made_there(
+    state: Path, database_url: str
+) -> None:
+    with running(state, DATABASE_URL=database_url) as (url, said):
         assert httpx.get(f"{url}/api/v1/products").json() == []
+        assert "seed --admin EMAIL" in said
+        assert "KEY=" not in said
     assert not (state / "postgres").exists()
