@@ -67,19 +67,23 @@ async def read_applied(connection: AsyncConnection, version_table: str = "") -> 
     history = qualified(schema, own_table(HISTORY_TABLE, table))
     unfinished = qualified(schema, own_table(UNFINISHED_TABLE, table))
     if await _exists(connection, versions):
-        names = await connection.exec_driver_sql(_HEADS.format(versions))
-        heads = names.scalars().all()
+        heads = [name for (name,) in await _rows(connection, _HEADS.format(versions))]
     if await _exists(connection, history):
-        found = await connection.exec_driver_sql(_HISTORY.format(history))
-        rows = found.all()
+        rows = await _rows(connection, _HISTORY.format(history))
     if await _exists(connection, unfinished):
-        begun = (await connection.exec_driver_sql(BEGUN.format(unfinished))).all()
+        begun = await _rows(connection, BEGUN.format(unfinished))
     return Applied.of(heads, rows, begun)
 
 
 def qualified(schema: str, table: str) -> str:
     """Return the name as SQL writes it; without a schema the search_path finds it."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in (schema, table) if name)
+
+
+async def _rows(connection: AsyncConnection, query: str) -> Sequence[Any]:
+    # Where there are parameters, some drivers read a percent sign in a name as a placeholder.
+    found = await connection.exec_driver_sql(query, execution_options={"no_parameters": True})
+    return found.all()
 
 
 async def _exists(connection: AsyncConnection, table: str) -> bool:

@@ -84,7 +84,7 @@ def _write(at: Opened, revisions: Mapping[str, Classified], image: str) -> None:
     with at.connection.transaction(), at.connection.cursor() as cursor:
         history.ensure(at.connection, at.place)
         cursor.executemany(
-            _INSERT.format(table=at.place.history).encode(),
+            _INSERT.format(table=at.place.history.replace("%", "%%")).encode(),
             [
                 (
                     name,

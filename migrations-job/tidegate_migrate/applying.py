@@ -142,6 +142,7 @@ class Pass:
             again=self._blockers.again,
             lock_timeout=self._lock_timeout,
             longest=settings.ddl_lock_timeout,
+            after_block=self._check_who_runs,
             say=self._run.say,
         )
         boundary.reached("env.py configured")
@@ -181,8 +182,7 @@ class Pass:
         @functools.wraps(upgrade)
         def guarded(**options: Any) -> None:  # noqa: ANN401 - env.py's own
             run = self._run
-            if name in self._plan.guarded:
-                guard.check(run.connection, run.place, run.project.manifest, [name])
+            self._check_who_runs()
             wanted = run.project.statement_timeouts.get(name, run.settings.statement_timeout)
             if context.connection is None:
                 raise RuntimeError("Alembic runs a revision without a connection")
@@ -197,11 +197,17 @@ class Pass:
             if len(run.progress.applied) + 1 == len(self._plan.revisions):
                 context.connection.exec_driver_sql(session.LAST)
             boundary.reached("revision begun")
-            with self._statements.of(run.project.manifest.revisions[name], wanted):
+            checksum = functools.partial(run.project.checksum, name)
+            with self._statements.of(run.project.manifest.revisions[name], checksum, wanted):
                 upgrade(**options)
             boundary.reached("revision ran")
 
         return guarded
+
+    def _check_who_runs(self) -> None:
+        run, name = self._run, self._run.progress.running
+        if name in self._plan.guarded:
+            guard.check(run.connection, run.place, run.project.manifest, [name])
 
     def _on_version_apply(self, *, ctx: MigrationContext, step: MigrationInfo, **_: object) -> None:
         run = self._run

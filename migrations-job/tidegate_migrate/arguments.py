@@ -82,6 +82,22 @@ def _add_project(command: argparse.ArgumentParser) -> None:
         help="the project's alembic.ini or pyproject.toml (default: ALEMBIC_CONFIG, else "
         "./alembic.ini)",
     )
+    command.add_argument(
+        "-n",
+        "--name",
+        dest="section",
+        default=os.environ.get("TIDEGATE_ALEMBIC_NAME", "alembic"),
+        metavar="SECTION",
+        help="the section of the ini file, as for alembic (default: TIDEGATE_ALEMBIC_NAME, else "
+        "alembic)",
+    )
+    command.add_argument(
+        "-x",
+        action="append",
+        metavar="KEY=VALUE",
+        help="what env.py asks for with context.get_x_argument(), as for alembic; repeatable "
+        "(default: TIDEGATE_ALEMBIC_X, in words as of a shell)",
+    )
 
 
 def _add_scope(command: argparse.ArgumentParser) -> None:

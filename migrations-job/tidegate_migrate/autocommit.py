@@ -1,14 +1,13 @@
-"""The statements of a revision that stand alone: ``with op.get_context().autocommit_block()``.
+"""The statements of a revision, above all in ``with op.get_context().autocommit_block()``.
 
-Each is journaled before and after it ran, tried again by itself when a lock stops it, and passed
-over by the next run when it is already done.
+There each stands alone: it is journaled before and after it ran, tried again by itself when a lock
+stops it, and passed over by the next run when it is already done.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,29 +16,25 @@ from sqlalchemy import event
 from tidegate.schema import UNFINISHED_TABLE, Failure, Revision
 from tidegate_migrate import boundary, journal
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.indexes import built_by, waits_without_blocking
+from tidegate_migrate.indexes import invalid_after, invalid_before, waits_without_blocking
 from tidegate_migrate.journal import Unfinished
 from tidegate_migrate.lock import lost
 from tidegate_migrate.patience import Patience, is_about_a_lock, sqlstate
 from tidegate_migrate.place import Place, literal
-from tidegate_migrate.session import milliseconds
+from tidegate_migrate.repeated import detached_by, is_answered_already
+from tidegate_migrate.resuming import Course, digest, is_read, is_setting
+from tidegate_migrate.session import milliseconds, verbatim
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from alembic.runtime.migration import MigrationContext
 
-# What a statement answers that has been done before: the object is there, or gone, already.
-_ALREADY: Final = {
-    "42P07",  # duplicate_table, which an index is, too
-    "42710",  # duplicate_object
-    "42701",  # duplicate_column
-    "42P01",  # undefined_table
-    "42704",  # undefined_object
-    "42703",  # undefined_column
-}
-
 # What may leave a setting of the session behind, a time-out among them; better one too many.
 _SETS: Final = re.compile(r"\b(?:SET|RESET|DISCARD|set_config)\b", re.IGNORECASE)
+
+_RETURNS: Final = re.compile(r"\bRETURNING\b", re.IGNORECASE)
+# Sent in the place of a statement that is done: it changes nothing, and returns no rows either.
+_NOTHING: Final = "SET LOCAL tidegate.passed_over = ''"
 
 
 class Statements:
@@ -47,8 +42,9 @@ class Statements:
 
     ``unfinished`` is what the journal held when the run began; ``prepare`` makes the journal's
     table when the first block is met; ``lock`` is the SQL condition that the migration lock is
-    still held. ``lock_timeout`` holds outside of blocks; inside, a
-    statement queues for ``longest`` at most. ``again`` waits for another try, if there is time.
+    still held. ``lock_timeout`` holds outside of blocks; inside, a statement queues for ``longest``
+    at most. ``again`` waits for another try, if there is time.
+    ``after_block`` is asked whether to go on when a block has ended: it may have taken long.
     """
 
     def __init__(
@@ -63,6 +59,7 @@ class Statements:
         again: Callable[[Patience, str], bool],
         lock_timeout: float,
         longest: float,
+        after_block: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
         self._context = context
@@ -74,20 +71,26 @@ class Statements:
         self._again = again
         self._lock_timeout = lock_timeout
         self._longest = longest
+        self._after_block = after_block
         self._say = say
         self._revision: Revision | None = None
         self._statement_timeout = 0.0
         self._alone = False
+        self._by_op = False
         self.settings_touched = False
         if context.connection is not None:
-            event.listen(context.connection, "before_cursor_execute", self._notice)
+            event.listen(context.connection, "before_cursor_execute", self._send, retval=True)
         self._block, self._exec = context.autocommit_block, context.impl._exec
         context.autocommit_block = self._autocommit_block  # type: ignore[method-assign]
         context.impl._exec = self._execute  # type: ignore[method-assign]
 
     @contextmanager
-    def of(self, revision: Revision, statement_timeout: float) -> Iterator[None]:
+    def of(
+        self, revision: Revision, checksum: Callable[[], str], statement_timeout: float
+    ) -> Iterator[None]:
         """Follow the statements of a revision while its ``upgrade()`` runs.
+
+        ``checksum`` is asked for that of its file.
 
         Raises:
             MigrateError: ``migration-error``: an earlier run began it, and it has changed since,
@@ -95,42 +98,76 @@ class Statements:
         """
         self._revision = revision
         self._statement_timeout = statement_timeout
-        self._earlier = self._unfinished.get(revision.id, Unfinished())
+        earlier = self._unfinished.get(revision.id, Unfinished())
         self.journaled = revision.id in self._unfinished
         self.settings_touched = False
-        self._position = 0
-        self._hash = hashlib.sha256()
-        self._passed: list[Any] = []
-        if self._earlier.done:
-            if self._earlier.stale:
-                raise self._perhaps_undone(revision.id)
-            self._say(
-                f"{revision.id} was begun by an earlier run: "
-                f"its first {self._earlier.done} statements are done and passed over"
-            )
+        self._course = Course(
+            earlier,
+            checksum,
+            text=self._text,
+            changed=lambda how: self._changed(earlier.done, how),
+        )
         try:
+            if earlier.done:
+                if earlier.stale:
+                    raise self._perhaps_undone(earlier.done)
+                self._say(
+                    f"{revision.id} was begun by an earlier run: "
+                    f"its first {earlier.done} statements are done and passed over"
+                )
             yield
-            if self._position < self._earlier.done:
-                raise self._changed()
+            self._course.finish()
         finally:
             self._revision = None
 
-    def _notice(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if self._revision and _SETS.search(statement):
+    def _send(
+        self,
+        _connection: object,
+        _cursor: object,
+        statement: str,
+        parameters: Any,  # noqa: ANN401 - the driver's
+        _context: object,
+        executemany: bool,
+    ) -> tuple[str, Any]:
+        """Let a statement through to the driver, or what stands for one that is done already."""
+        if self._revision is None:
+            return statement, parameters
+        if _SETS.search(statement):
             self.settings_touched = True
+        if self._by_op or is_read(statement):
+            return statement, parameters
+        if not self._course.passing:
+            self._course.done += 1
+            return statement, parameters
+        if _RETURNS.search(statement):
+            raise self._changed(self._course.done, "it reads now what one of them returned")
+        return _NOTHING, ([] if executemany else ())
 
     def _execute(self, construct: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         if self._revision is None:
             return self._exec(construct, *args, **options)
-        self._passed.append(construct)
-        self._position += 1
-        if self._position <= self._earlier.done:
-            if self._position == self._earlier.done and self._digest() != self._earlier.digest:
-                raise self._changed()
-            return None
-        if not self._alone:
+        course = self._course
+        course.met(construct)
+        with self._ours():
+            if course.passing:
+                if not is_setting(self._text(construct)):
+                    return None
+            elif self._alone:
+                return self._execute_alone(
+                    construct, lambda: self._exec(construct, *args, **options)
+                )
+            else:
+                course.done += 1
             return self._exec(construct, *args, **options)
-        return self._execute_alone(construct, lambda: self._exec(construct, *args, **options))
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Tell what ``op`` and the runner itself send from what a revision sends past them."""
+        before, self._by_op = self._by_op, True
+        try:
+            yield
+        finally:
+            self._by_op = before
 
     @contextmanager
     def _autocommit_block(self) -> Iterator[None]:
@@ -139,9 +176,7 @@ class Statements:
                 yield
             return
         self._prepare()
-        if self._position > self._earlier.done or not self.journaled:
-            # In the transaction that the block commits: it holds what was done so far.
-            self._write(Unfinished(self._position, self._digest()))
+        self._next_part()  # in the transaction that the block commits
         boundary.reached("autocommit block entered")
         with self._block():
             boundary.reached("autocommit block committed what was before it")
@@ -150,25 +185,35 @@ class Statements:
                 yield
             finally:
                 self._alone = False
+            self._next_part()
             self._set(self._lock_timeout, self._statement_timeout)
+        if not self._course.passing:
+            self._after_block()
+
+    def _next_part(self) -> None:
+        self._course.next_part()
+        if self._course.is_new:
+            self._write(self._course.entry())
 
     def _execute_alone(self, construct: Any, execute: Callable[[], Any]) -> Any:  # noqa: ANN401
-        text = self._text(construct)
-        before = Unfinished(self._position - 1, *self._digests_around(text))
-        in_doubt = self._earlier.begun == before.begun and not self._earlier.stale
-        self._write(before)
+        course, text = self._course, self._text(construct)
+        known_by = digest(text)
+        if course.is_done(known_by):
+            return None
+        self._write(course.entry(known_by))
         boundary.reached("autocommit statement begun")
         try:
             result = self._try(text, execute)
         except Exception as error:
-            if not (in_doubt and sqlstate(error) in _ALREADY):
+            if not (course.in_doubt(known_by) and is_answered_already(text, sqlstate(error))):
                 with suppress(Exception):  # where the connection broke, it stays in doubt
-                    self._write(Unfinished(before.done, before.digest))
+                    self._write(course.entry())
                 raise
             self._say(f"{self._name}: the earlier run had finished {_head(text)}")
             result = None
         boundary.reached("autocommit statement ran")
-        self._write(Unfinished(self._position, before.begun))
+        course.finished(known_by)
+        self._write(course.entry())
         boundary.reached("autocommit statement journaled")
         return result
 
@@ -189,21 +234,30 @@ class Statements:
                     self._set(patience.left or 0.001, 0)
                 else:
                     self._set(min(patience.queue, self._longest), self._statement_timeout)
-                self._drop_invalid(text)
-                return execute()
+                return self._run_among_leftovers(text, execute)
             except Exception as error:
                 if not (is_about_a_lock(error) and self._again(patience, self._name)):
                     raise
 
-    def _drop_invalid(self, text: str) -> None:
-        """Drop what an earlier try has left of the index that the statement builds."""
-        index = built_by(text)
-        if index is None:
-            return
-        for (name,) in self._connection.exec_driver_sql(index.find_invalid()).all():
+    def _run_among_leftovers(self, text: str, execute: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Run a statement, and put away what earlier tries of it have left half-done."""
+        if (detachment := detached_by(text)) and self._rows(detachment.find_pending()):
+            self._say(f"{self._name}: finishing what an earlier try has left half-detached")
+            return verbatim(self._connection, detachment.finalize())
+        self._drop(invalid_before(text))
+        result = execute()
+        with suppress(Exception):  # it is done, and must not be done again for what it leaves
+            self._drop(invalid_after(text))
+        return result
+
+    def _drop(self, invalid: str) -> None:
+        for (name,) in self._rows(invalid) if invalid else ():
             self._say(f"{self._name}: dropping {name}, which an earlier try left INVALID")
-            self._connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
+            verbatim(self._connection, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
             boundary.reached("invalid index dropped")
+
+    def _rows(self, query: str) -> Sequence[Any]:
+        return verbatim(self._connection, query).all()
 
     @property
     def _connection(self) -> sa.Connection:
@@ -219,7 +273,10 @@ class Statements:
     def _write(self, entry: Unfinished) -> None:
         if self._revision is None:
             raise RuntimeError("a statement is noted that belongs to no revision")
-        noted = journal.write(self._connection, self._place, self._revision, entry, lock=self._lock)
+        with self._ours():
+            noted = journal.write(
+                self._connection, self._place, self._revision, entry, lock=self._lock
+            )
         if not noted:
             raise lost(self._name)
         self.journaled = True
@@ -229,45 +286,30 @@ class Statements:
             ("lock_timeout", lock_timeout),
             ("statement_timeout", statement_timeout),
         ):
-            self._connection.exec_driver_sql(f"SET {name} = {literal(milliseconds(value))}")
+            verbatim(self._connection, f"SET {name} = {literal(milliseconds(value))}")
 
     def _text(self, construct: Any) -> str:  # noqa: ANN401 - a text, or SQLAlchemy's
         if isinstance(construct, str):
             return construct
         return str(construct.compile(dialect=self._context.dialect))
 
-    def _digest(self) -> str:
-        """Return the digest of all statements up to here; they are written out only for this."""
-        for construct in self._passed:
-            self._hash.update(self._text(construct).encode() + b"\0")
-        self._passed.clear()
-        return self._hash.hexdigest()
-
-    def _digests_around(self, text: str) -> tuple[str, str]:
-        """Return the digests without and with the statement that comes now, the last passed."""
-        self._passed.pop()
-        without = self._digest()
-        self._hash.update(text.encode() + b"\0")
-        return without, self._hash.hexdigest()
-
-    def _changed(self) -> MigrateError:
+    def _changed(self, done: int, how: str) -> MigrateError:
         return MigrateError(
             Failure.MIGRATION_ERROR,
-            f"an earlier run has committed {self._earlier.done} statements of revision "
-            f"{self._name}, and its file no longer begins with them",
-            hint="let its file begin as it did; or undo by hand what they did, and delete the "
+            f"an earlier run has committed {done} statements of revision {self._name}, and {how}",
+            hint="let it begin as it did; or undo by hand what they did, and delete the "
             f"revision's row from {self._place.beside(UNFINISHED_TABLE)}",
             revision=self._name,
         )
 
-    def _perhaps_undone(self, revision: str) -> MigrateError:
+    def _perhaps_undone(self, done: int) -> MigrateError:
         return MigrateError(
             Failure.MIGRATION_ERROR,
-            f"an earlier run has committed {self._earlier.done} statements of revision {revision}, "
+            f"an earlier run has committed {done} statements of revision {self._name}, "
             f"and {self._place} was written since by other means, so they may have been undone",
             hint="undo by hand what is left of them, delete the revision's row from "
             f"{self._place.beside(UNFINISHED_TABLE)}, and run this again",
-            revision=revision,
+            revision=self._name,
         )
 
 

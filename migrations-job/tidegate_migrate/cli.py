@@ -17,7 +17,7 @@ from tidegate.schema import Failure, Outcome, Report
 from tidegate_migrate.arguments import parser
 from tidegate_migrate.failure import EXIT_CODES, NOTHING_TO_DO, MigrateError
 from tidegate_migrate.plan import Scope
-from tidegate_migrate.settings import Settings
+from tidegate_migrate.settings import AlembicOptions, Settings
 from tidegate_migrate.stdout import answering
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ def _lint(arguments: Namespace) -> int:
     from tidegate_migrate.screen import Style
 
     if arguments.revisions or arguments.all or arguments.since:
-        linted = lint_files(arguments.config, arguments.revisions, arguments.since)
+        options = _alembic_options(arguments)
+        linted = lint_files(arguments.config, options, arguments.revisions, arguments.since)
     else:
         linted = lint_pending(_settings(arguments), _say)
     if arguments.json:
@@ -288,7 +289,8 @@ def _backfill(arguments: Namespace) -> int:
 def _manifest(arguments: Namespace) -> int:
     from tidegate_migrate.manifest import describe
 
-    text = describe(arguments.config, arguments.version_table).to_json() + "\n"
+    manifest = describe(arguments.config, _alembic_options(arguments), arguments.version_table)
+    text = manifest.to_json() + "\n"
     path: Path | None = arguments.output
     try:
         # An image is built from it: half of it must not pass for all.
@@ -340,8 +342,26 @@ def _settings(arguments: Namespace, image: str | None = None) -> Settings:
         written_url=written_url,
         image=os.environ.get("TIDEGATE_IMAGE", "") if image is None else image,
         scope=Scope(given.get("phase", Scope.EXPAND)),
+        alembic=_alembic_options(arguments),
         **named,
     )
+
+
+def _alembic_options(arguments: Namespace) -> AlembicOptions:
+    return AlembicOptions(arguments.section, tuple(arguments.x or _x_of_the_environment()))
+
+
+def _x_of_the_environment() -> list[str]:
+    import shlex
+
+    try:
+        return shlex.split(os.environ.get("TIDEGATE_ALEMBIC_X", ""))
+    except ValueError as error:
+        raise MigrateError(
+            Failure.SETTINGS,
+            f"TIDEGATE_ALEMBIC_X does not read as a list of words: {error}",
+            hint="separate them by spaces, and quote one that holds a space or a quote",
+        ) from None
 
 
 def _print(text: str) -> None:

@@ -99,7 +99,8 @@ def errors_in_words() -> Iterator[None]:
         raise MigrateError(
             Failure.SETTINGS,
             f"the role of DATABASE_URL lacks a right: {_words(error)}",
-            hint="let it own the database, or grant it CREATE and USAGE on the schema",
+            hint="let it own the database, or grant it CREATE and USAGE on the schema; to look "
+            "only, USAGE on the schema and SELECT on the table",
         ) from None
     except psycopg.errors.ReadOnlySqlTransaction:
         raise MigrateError(

@@ -14,6 +14,7 @@ from tidegate.schema import Failure
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.place import Place, find_schema
 from tidegate_migrate.project import Project
+from tidegate_migrate.session import verbatim
 from tidegate_migrate.settings import Settings
 from tidegate_migrate.stdout import kept_clean
 
@@ -53,35 +54,33 @@ def look(project: Project) -> Place | None:
     Raises:
         MigrateError: ``settings``: it has no schema to work in, or migrates several places.
     """
-    found: set[tuple[str | None, str, str]] = set()
+    found: set[tuple[str | None, str, str, str]] = set()
 
     def steps(_: tuple[str, ...], context: MigrationContext) -> Sequence[Any]:
         if context.connection is not None:
-            from sqlalchemy import text
-
             query = find_schema(context.version_table, _schema(context))
-            # text(): a driver may read a percent sign as a placeholder. Colons are its own.
-            found_there = context.connection.execute(text(query.replace(":", r"\:")))
-            schema, database = found_there.one()
-            found.add((schema, context.version_table, database))
+            schema, database, role = verbatim(context.connection, query).one()
+            found.add((schema, context.version_table, database, role))
         return ()
 
     _drive(project, steps, dont_mutate=True)
     if len(found) > 1:
-        places = ", ".join(sorted(f"{database}: {schema}.{t}" for schema, t, database in found))
+        places = ", ".join(
+            sorted({f"{database}: {schema}.{t}" for schema, t, database, _ in found})
+        )
         raise MigrateError(
             Failure.SETTINGS,
             f"env.py migrates several places in one run ({places})",
             hint="let env.py choose one (by an environment variable, say), and run this for each",
         )
-    for schema, version_table, _ in found:
+    for schema, version_table, _, role in found:
         if schema is None:
             raise MigrateError(
                 Failure.SETTINGS,
                 "env.py's connection has no schema to work in: none of its search_path exists",
                 hint="create the schema first, or set search_path for the role or the database",
             )
-        return Place(schema, version_table)
+        return Place(schema, version_table, role)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What CREATE INDEX CONCURRENTLY leaves behind when it fails: an index that is INVALID.
+"""What an index that is built CONCURRENTLY leaves behind when that fails: one that is INVALID.
 
 Nothing uses such an index, every write keeps it up to date, and its name is taken.
 """
@@ -6,26 +6,35 @@ Nothing uses such an index, every write keeps it up to date, and its name is tak
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from tidegate_migrate.place import literal
 
 _NAME: Final = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
-_BEFORE: Final = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+QUALIFIED: Final = rf"{_NAME}(?:\s*\.\s*{_NAME})?"
+"""A name with or without its schema, as a pattern."""
+
+COMMENTS: Final = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+"""What may stand before a statement, as a pattern."""
+
 _CREATE: Final = re.compile(
-    rf"{_BEFORE}CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+"
-    rf"(?:IF\s+NOT\s+EXISTS\s+)?(?P<index>{_NAME})\s+ON\s+(?:ONLY\s+)?"
-    rf"(?P<table>{_NAME}(?:\s*\.\s*{_NAME})?)",
+    rf"{COMMENTS}CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+"
+    rf"(?:(?:IF\s+NOT\s+EXISTS\s+)?(?P<index>(?!ON\b){_NAME})\s+)?ON\s+(?:ONLY\s+)?"
+    rf"(?P<table>{QUALIFIED})",
+    re.IGNORECASE | re.DOTALL,
+)
+_REINDEX: Final = re.compile(
+    rf"{COMMENTS}REINDEX\s*(?P<options>\([^()]*\))?\s*(?P<what>INDEX|TABLE)\s+"
+    rf"(?P<here>CONCURRENTLY\s+)?(?P<name>{QUALIFIED})",
     re.IGNORECASE | re.DOTALL,
 )
 _CONCURRENTLY: Final = re.compile(
-    rf"{_BEFORE}(?:CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\b|DROP\s+INDEX\s+CONCURRENTLY\b"
+    rf"{COMMENTS}(?:CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\b|DROP\s+INDEX\s+CONCURRENTLY\b"
     r"|REINDEX\s*(?:\([^()]*\)\s*)?(?:INDEX|TABLE|SCHEMA|DATABASE)\s+CONCURRENTLY\b"
     r"|REINDEX\s*\([^()]*\bCONCURRENTLY\b"
     r"|REFRESH\s+MATERIALIZED\s+VIEW\s+CONCURRENTLY\b"
-    rf"|ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?{_NAME}(?:\s*\.\s*{_NAME})?\s+DETACH\s+PARTITION\s+"
-    rf"{_NAME}(?:\s*\.\s*{_NAME})?\s+CONCURRENTLY\b)",
+    rf"|ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?{QUALIFIED}\s+DETACH\s+PARTITION\s+"
+    rf"{QUALIFIED}\s+CONCURRENTLY\b)",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -34,33 +43,68 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE NOT i.indisvalid AND i.indrelid = to_regclass({table}) AND c.relname = {name}
+WHERE NOT i.indisvalid AND {which}
 """
+_OF_THE_TABLE: Final = "i.indrelid = to_regclass({table})"
+# One that PostgreSQL has named, and another of the same making that is valid.
+_TWIN: Final = """ c.relname ~ '_idx[0-9]*$' AND EXISTS (
+  SELECT FROM pg_index v WHERE v.indisvalid AND v.indrelid = i.indrelid
+  AND {same}
+)""".format(
+    same=" AND ".join(
+        f"{part.format('v')} IS NOT DISTINCT FROM {part.format('i')}"
+        for part in (
+            "{}.indisunique",
+            "{}.indkey::text",
+            "{}.indclass::text",
+            "{}.indcollation::text",
+            "{}.indoption::text",
+            "pg_get_expr({0}.indexprs, {0}.indrelid)",
+            "pg_get_expr({0}.indpred, {0}.indrelid)",
+            "(SELECT relam FROM pg_class WHERE oid = {}.indexrelid)",
+        )
+    )
+)
+# REINDEX's own names: for the new index until it is whole, for the old one until it is gone.
+_COPIES: Final = """c.relname ~ '_cc(new|old)[0-9]*$' AND i.indrelid IN (
+  SELECT unnest(ARRAY[t.oid, t.reltoastrelid]) FROM pg_class t WHERE t.oid = {table}
+)"""
+_TABLE_OF_INDEX: Final = "(SELECT indrelid FROM pg_index WHERE indexrelid = to_regclass({name}))"
 
 
-@dataclass(frozen=True, slots=True)
-class ConcurrentIndex:
-    """The index that a statement builds: its name, and its table as the statement writes it."""
+def invalid_before(statement: str) -> str:
+    """Return the query for what is in the way of a statement, or was left by an earlier try of it.
 
-    name: str
-    table: str
-
-    def find_invalid(self) -> str:
-        """Return the query for the quoted name of an INVALID index of this name; no row: none."""
-        return _INVALID.format(table=literal(self.table), name=literal(self.name))
-
-
-def built_by(statement: str) -> ConcurrentIndex | None:
-    """Return the index that ``CREATE INDEX CONCURRENTLY name ON table ...`` builds.
-
-    ``None`` for any other statement, and for an index that PostgreSQL is to name itself.
+    That is the quoted name, with its schema, of each INVALID index; "" where there is none to be
+    found before the statement has run.
     """
-    found = _CREATE.match(statement)
-    if found is None:
-        return None
-    name = found["index"]
-    folded = name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
-    return ConcurrentIndex(folded, found["table"])
+    if (created := _CREATE.match(statement)) and created["index"]:
+        ours = _OF_THE_TABLE.format(table=literal(created["table"]))
+        name = literal(_folded(created["index"]))
+        return _INVALID.format(which=f"{ours} AND c.relname = {name}")
+    if (copied := _REINDEX.match(statement)) and waits_without_blocking(statement):
+        table = "to_regclass({name})" if copied["what"].upper() == "TABLE" else _TABLE_OF_INDEX
+        table = table.format(name=literal(copied["name"]))
+        return _INVALID.format(which=_COPIES.format(table=table))
+    return ""
+
+
+def invalid_after(statement: str) -> str:
+    """Return the query, as :func:`invalid_before`, for what is found once the statement has run.
+
+    An index that PostgreSQL names itself gets another name at each try; those that failed are
+    known by the one that did not.
+    """
+    created = _CREATE.match(statement)
+    if created is None or created["index"]:
+        return ""
+    ours = _OF_THE_TABLE.format(table=literal(created["table"]))
+    return _INVALID.format(which=f"{ours} AND {_TWIN}")
+
+
+def _folded(name: str) -> str:
+    """Return a name as the catalogue has it."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
 
 
 def waits_without_blocking(statement: str) -> bool:

@@ -26,8 +26,11 @@ CREATE TABLE {table} (
   phase text NOT NULL,
   down text[] NOT NULL,
   version text NOT NULL,
+  checksum text NOT NULL,
+  part integer NOT NULL,
   done integer NOT NULL,
-  digest text NOT NULL,
+  before text NOT NULL,
+  alone text[] NOT NULL,
   begun text NOT NULL,
   at timestamptz NOT NULL
 );
@@ -39,15 +42,21 @@ _VERSION: Final = """(
   SELECT coalesce(string_agg(concat(version_num, ' ', xmin), ',' ORDER BY version_num), '')
   FROM {versions} WHERE version_num = ANY ({down})
 )"""
-_READ: Final = "SELECT revision, done, digest, begun, version <> {version} FROM {table} AS u"
+_READ: Final = """
+SELECT revision, checksum, part, done, before, alone, begun, version <> {version}
+FROM {table} AS u
+"""
 _WRITE: Final = """
-INSERT INTO {table} (revision, phase, down, version, done, digest, begun, at)
+INSERT INTO {table}
+  (revision, phase, down, version, checksum, part, done, before, alone, begun, at)
 SELECT CAST(:revision AS text), CAST(:phase AS text), CAST(:down AS text[]), {version},
-  CAST(:done AS integer), CAST(:digest AS text), CAST(:begun AS text), clock_timestamp()
+  CAST(:checksum AS text), CAST(:part AS integer), CAST(:done AS integer),
+  CAST(:before AS text), CAST(:alone AS text[]), CAST(:begun AS text), clock_timestamp()
 WHERE {lock}
 ON CONFLICT (revision) DO UPDATE
 SET phase = excluded.phase, down = excluded.down, version = excluded.version,
-  done = excluded.done, digest = excluded.digest, begun = excluded.begun, at = excluded.at
+  checksum = excluded.checksum, part = excluded.part, done = excluded.done,
+  before = excluded.before, alone = excluded.alone, begun = excluded.begun, at = excluded.at
 """
 _FORGET_ALL: Final = "DELETE FROM {table} WHERE revision IN ({revisions})"
 _FORGET: Final = "DELETE FROM {table} WHERE revision = CAST(:revision AS text)"
@@ -55,14 +64,21 @@ _FORGET: Final = "DELETE FROM {table} WHERE revision = CAST(:revision AS text)"
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """The statements of a revision that are committed: how many, and the digest of their text.
+    """How far a revision has come, whose file had this checksum.
 
-    ``begun`` is the digest with the statement that was running, "" when none was: it may have
-    been committed or not. ``stale`` tells that the version table was written since.
+    Its parts are what stands before the first autocommit block (0), in it (1), up to the next one
+    (2), and so on. Those before ``part`` are committed as a whole; ``before`` is the digest of
+    their statements' text. In ``part`` itself, a block, those with the digests ``alone`` are
+    committed. ``begun`` is the digest of the statement that was running, "" when none was: it may
+    have been committed or not. ``done`` counts what is committed.
+    ``stale`` tells that the version table was written since.
     """
 
+    checksum: str = ""
+    part: int = 0
     done: int = 0
-    digest: str = ""
+    before: str = ""
+    alone: tuple[str, ...] = ()
     begun: str = ""
     stale: bool = False
 
@@ -81,7 +97,12 @@ def read(connection: psycopg.Connection, place: Place) -> dict[str, Unfinished]:
     if _exists(connection, place, place.version_table):
         version = _VERSION.format(versions=place.versions, down="u.down")
     query = _READ.format(table=place.beside(UNFINISHED_TABLE), version=version)
-    return {name: Unfinished(*rest) for name, *rest in connection.execute(query.encode())}
+    return {
+        name: Unfinished(checksum, part, done, before, tuple(alone), begun, stale)
+        for name, checksum, part, done, before, alone, begun, stale in connection.execute(
+            query.encode()
+        )
+    }
 
 
 def write(
@@ -102,8 +123,11 @@ def write(
             "revision": revision.id,
             "phase": revision.phase.value,
             "down": list(revision.down),
+            "checksum": entry.checksum,
+            "part": entry.part,
             "done": entry.done,
-            "digest": entry.digest,
+            "before": entry.before,
+            "alone": list(entry.alone),
             "begun": entry.begun,
         },
     )

@@ -16,7 +16,7 @@ from tidegate_migrate.planning import preview
 from tidegate_migrate.project import Project, load
 from tidegate_migrate.report import failed
 from tidegate_migrate.screen import number
-from tidegate_migrate.settings import Settings
+from tidegate_migrate.settings import AlembicOptions, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,9 @@ def lint_pending(settings: Settings, say: Say) -> Linted:
     return _judged(found.report, found.findings, len(found.steps))
 
 
-def lint_files(config_file: Path, names: Sequence[str], since: str) -> Linted:
+def lint_files(
+    config_file: Path, options: AlembicOptions, names: Sequence[str], since: str
+) -> Linted:
     """Lint revisions without a database, in the order of the history.
 
     Args:
@@ -61,7 +63,7 @@ def lint_files(config_file: Path, names: Sequence[str], since: str) -> Linted:
     Raises:
         MigrateError: ``settings``: the project does not load, or a revision is not in it.
     """
-    project = load(config_file)
+    project = load(config_file, options)
     found = (_find(project, name) for name in names)
     chosen = frozenset().union(*found) if names else frozenset(project.manifest.revisions)
     if since:

@@ -31,13 +31,15 @@ WHERE l.locktype = 'advisory' AND l.granted
 MIGRATING: Final = "tidegate migration"
 """How the application_name of a connection begins that runs revisions."""
 
-_HELD = """
-EXISTS (
-  SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-  AND classid = {high} AND objid = {low} AND pid = {backend}
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-)
+# Whoever holds the lock holds another beside it, in its backend's own name. That one cannot be had
+# for as long as the backend lives, and to try is far quicker than to look through pg_locks.
+_NAMED: Final = int.from_bytes(b"tide")
+_TAKE: Final = f"""
+SELECT CASE WHEN pg_try_advisory_lock(%s)
+THEN pg_try_advisory_lock({_NAMED}, pg_backend_pid()) ELSE false END
 """
+_RELEASE: Final = f"SELECT pg_advisory_unlock(%s), pg_advisory_unlock({_NAMED}, pg_backend_pid())"
+_HELD: Final = f"NOT pg_try_advisory_xact_lock_shared({_NAMED}, {{backend}})"
 
 _ORPHAN = """
 SELECT pid, application_name, extract(epoch FROM clock_timestamp() - query_start)
@@ -46,9 +48,9 @@ WHERE application_name LIKE %s AND datname = current_database()
 """
 
 
-def held_by(backend: int, key: int = LOCK_KEY) -> str:
-    """Return the SQL condition that a backend of this same database holds the lock."""
-    return _HELD.format(high=key >> 32, low=key & 0xFFFFFFFF, backend=backend)
+def held_by(backend: int) -> str:
+    """Return the SQL condition that a backend of this same database holds its lock still."""
+    return _HELD.format(backend=backend)
 
 
 @contextmanager
@@ -84,7 +86,7 @@ def migration_lock(
     finally:
         # A connection that broke has released it already, and must not hide what went wrong.
         with suppress(psycopg.OperationalError):
-            connection.execute("SELECT pg_advisory_unlock(%s)", [key])
+            connection.execute(_RELEASE, [key])
 
 
 def await_orphans(
@@ -129,7 +131,7 @@ def lost(revision: str) -> MigrateError:
 
 
 def _try(connection: psycopg.Connection, key: int) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()
+    row = connection.execute(_TAKE, [key]).fetchone()
     return bool(row and row[0])
 
 

@@ -13,7 +13,7 @@ import psycopg
 from tidegate.schema import Applied, Failure, Outcome, Phase, Report, compare, judge
 from tidegate_migrate import database, environment, history
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.place import VERSION_TABLE, Place, find_schema
+from tidegate_migrate.place import VERSION_TABLE, Place, find_schema, identifier
 from tidegate_migrate.plan import Plan, Scope, decide
 from tidegate_migrate.project import Project, load
 from tidegate_migrate.settings import Settings
@@ -52,7 +52,7 @@ def opened(settings: Settings, say: Say) -> Iterator[Opened]:
     Raises:
         MigrateError: the project does not load, env.py fails, or the database cannot be read.
     """
-    project = load(settings.config_file)
+    project = load(settings.config_file, settings.alembic)
     environment.point_at(project, settings)
     with connect(settings, say) as connection, database.errors_in_words():
         place = find_place(settings, project, connection)
@@ -74,7 +74,7 @@ def connect(settings: Settings, say: Say) -> psycopg.Connection:
 
 
 def find_place(settings: Settings, project: Project, connection: psycopg.Connection) -> Place:
-    """Learn from env.py where it keeps its versions.
+    """Learn from env.py where it keeps its versions, and as whom; the connection follows it.
 
     Raises:
         MigrateError: env.py fails, or works in several places or in none.
@@ -89,10 +89,22 @@ def find_place(settings: Settings, project: Project, connection: psycopg.Connect
 
         raise explain(error, "", settings.url) from error
     if place is not None:
+        follow(connection, place)
         return place
     # It does not run migrations: where they would be, should somebody have run them by hand.
     row = connection.execute(find_schema(VERSION_TABLE, None).encode()).fetchone()
     return Place(row[0] if row and row[0] else "public")
+
+
+def follow(connection: psycopg.Connection, place: Place) -> None:
+    """Work as the role that env.py works as: what is written beside is to be the same one's.
+
+    Behind a pooler the role would be left to whoever gets the server's connection next.
+    """
+    query = "SELECT current_user::text, pg_backend_pid()"
+    for current, backend in connection.execute(query).fetchall():
+        if place.role not in {"", current} and backend == connection.info.backend_pid:
+            connection.execute(f"SET ROLE {identifier(place.role)}".encode())
 
 
 def plan_run(

@@ -11,16 +11,17 @@ from tidegate_migrate import environment
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.place import VERSION_TABLE
 from tidegate_migrate.project import Project, load
+from tidegate_migrate.settings import AlembicOptions
 
 
-def describe(config_file: Path, version_table: str | None) -> Manifest:
+def describe(config_file: Path, options: AlembicOptions, version_table: str | None) -> Manifest:
     """Read the project; without ``version_table``, ask env.py for it, in Alembic's offline mode.
 
     Raises:
         MigrateError: the project does not load, or env.py speaks of a version table and cannot
             be asked for it here.
     """
-    project = load(config_file)
+    project = load(config_file, options)
     if version_table is None:
         version_table = _ask(project)
     return replace(project.manifest, version_table=version_table)

@@ -19,10 +19,14 @@ _FOUND: Final = """coalesce(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One version table: its schema, found by the connection's search_path or named, and name."""
+    """One version table: its schema, found by the connection's search_path or named, and name.
+
+    ``role`` is the one that env.py works as (it may say SET ROLE), "" for that of the URL.
+    """
 
     schema: str
     version_table: str = VERSION_TABLE
+    role: str = ""
 
     @property
     def versions(self) -> str:
@@ -47,14 +51,14 @@ class Place:
 
 
 def find_schema(version_table: str, schema: str | None) -> str:
-    """Return the query for the schema and the database of a version table.
+    """Return the query for the schema and the database of a version table, and the current role.
 
     Without a schema it is the one where the search_path finds the table, or would make it;
     NULL where the search_path names no schema that exists.
     """
     name = identifier(version_table)
     found = _FOUND.format(name=literal(name)) if schema is None else literal(schema)
-    return f"SELECT {found}, current_database()::text"
+    return f"SELECT {found}, current_database()::text, current_user::text"
 
 
 def identifier(name: str) -> str:
@@ -63,5 +67,6 @@ def identifier(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Quote a text for SQL."""
-    return "'" + text.replace("'", "''") + "'"
+    """Quote a text for SQL, whatever ``standard_conforming_strings`` is set to."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted

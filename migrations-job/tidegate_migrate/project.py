@@ -10,12 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from alembic import command
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError, to_tuple
 
 from tidegate.schema import Failure, Manifest, Phase, Revision
 from tidegate_migrate.failure import MigrateError
+from tidegate_migrate.settings import NO_OPTIONS, AlembicOptions
 from tidegate_migrate.stdout import kept_clean
 
 
@@ -67,7 +69,7 @@ class Project:
         return frozenset(found)
 
 
-def load(config_file: Path) -> Project:
+def load(config_file: Path, options: AlembicOptions = NO_OPTIONS) -> Project:
     """Read the project that an ``alembic.ini`` names, or the ``pyproject.toml`` beside it.
 
     Raises:
@@ -82,10 +84,13 @@ def load(config_file: Path) -> Project:
             f"there is no Alembic configuration at {config_file}",
             hint="name it with --config or ALEMBIC_CONFIG",
         )
-    # What an env.py may look for of the command line, as Alembic's own would have it.
-    options = Namespace(x=None, sql=False, tag=None, revision="heads", name="alembic")
     # env.py configures its logging from the ini file, unless there is none.
-    config = Config(ini if ini.is_file() else None, toml, cmd_opts=options)
+    config = Config(
+        ini if ini.is_file() else None,
+        toml,
+        ini_section=options.name,
+        cmd_opts=_as_of_alembic_upgrade(config_file, options),
+    )
     try:
         with kept_clean():
             scripts = ScriptDirectory.from_config(config)
@@ -111,6 +116,21 @@ def load(config_file: Path) -> Project:
     }
     declared = {name: seconds for name, seconds in timeouts.items() if seconds is not None}
     return Project(config, scripts, manifest, declared, ignored)
+
+
+def _as_of_alembic_upgrade(config_file: Path, options: AlembicOptions) -> Namespace:
+    """Return what an env.py would find of the command line ``alembic upgrade heads``."""
+    return Namespace(
+        config=[str(config_file)],
+        name=options.name,
+        x=list(options.x) or None,
+        raiseerr=False,
+        quiet=False,
+        cmd=(command.upgrade, ["revision"], ["sql", "tag"]),
+        revision="heads",
+        sql=False,
+        tag=None,
+    )
 
 
 def _configures_alembic(toml: Path) -> bool:

@@ -16,7 +16,7 @@ from tidegate.schema import Failure, Outcome, Report, Verdict, judge
 from tidegate_migrate import boundary, database, environment, history
 from tidegate_migrate.ending import Ending
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.looking import Say, connect, find_place, plan_run, report_of
+from tidegate_migrate.looking import Say, connect, find_place, follow, plan_run, report_of
 from tidegate_migrate.place import Place
 from tidegate_migrate.pooler import refuse_shared_connections
 from tidegate_migrate.progress import Progress
@@ -36,7 +36,7 @@ def up(settings: Settings, say: Say, ending: Ending, progress: Progress) -> Repo
     """
     started = time.monotonic()
     try:
-        project = load(settings.config_file)
+        project = load(settings.config_file, settings.alembic)
         environment.point_at(project, settings)
         with connect(settings, say) as connection:
             report = _up_and_look(settings, project, connection, progress, say, ending)
@@ -174,6 +174,7 @@ def _look(
     except psycopg.Error:
         try:
             with connect(replace(settings, connect_timeout=0.0), lambda _: None) as anew:
+                follow(anew, place)
                 return look(anew)
         except (MigrateError, psycopg.Error):
             return Report(Outcome.FAILED, judge(None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidegate_migrate.lock import MIGRATING
 from tidegate_migrate.place import literal
@@ -44,8 +44,7 @@ class Session:
 def initial(*, host: str, lock_timeout: float, statement_timeout: float) -> dict[str, str]:
     """Return the settings of a migrating connection. Time-outs are in seconds, 0 means none."""
     return {
-        # Some drivers read a percent sign as a placeholder.
-        "application_name": f"{MIGRATING} on {host}".replace("%", "")[:63],
+        "application_name": f"{MIGRATING} on {host}"[:63],
         "lock_timeout": milliseconds(lock_timeout),
         "statement_timeout": milliseconds(statement_timeout),
         "idle_in_transaction_session_timeout": _IDLE,
@@ -80,7 +79,12 @@ def introduce(connection: sa.Connection, values: Mapping[str, str], lock: str) -
     return Session(int(backend), bool(held), bool(open_))
 
 
+def verbatim(connection: sa.Connection, sql: str) -> sa.CursorResult[*tuple[Any, ...]]:
+    """Run SQL as it stands: with parameters, some drivers read a percent sign as a placeholder."""
+    return connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+
 def apply(connection: sa.Connection, values: Mapping[str, str]) -> None:
     """Set the values for the session; those that the server does not know are left out."""
     wanted = ", ".join(f"({literal(name)}, {literal(value)})" for name, value in values.items())
-    connection.exec_driver_sql(_SET.format(wanted=wanted))
+    verbatim(connection, _SET.format(wanted=wanted))

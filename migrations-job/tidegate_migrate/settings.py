@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tidegate_migrate.plan import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class AlembicOptions:
+    """What ``alembic`` itself would be told: the ini file's section, and ``-x`` for env.py."""
+
+    name: str = "alembic"
+    x: tuple[str, ...] = ()
+
+
+NO_OPTIONS: Final = AlembicOptions()
+"""What ``alembic`` takes when it is told nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +46,4 @@ class Settings:
     deadline: float = 120.0
     statement_timeout: float = 30.0
     connect_timeout: float = 60.0
+    alembic: AlembicOptions = NO_OPTIONS

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import module_from_spec
 from pathlib import Path
 from threading import get_ident
 from traceback import extract_tb
@@ -24,7 +24,6 @@ from typing import Any, Final, NoReturn
 
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
-from alembic.util import load_python_file
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import CompileError, NoInspectionAvailable, SQLAlchemyError
@@ -85,8 +84,9 @@ def render(project: Project, revisions: Collection[str]) -> tuple[Rendered, ...]
     done: dict[str, Rendered] = {}
 
     def run(context: MigrationContext, arguments: Mapping[str, Any], trouble: str) -> None:
-        for name in ordered:
-            done[name] = _render_one(project, environment, context, name, arguments, trouble)
+        with _no_driver():
+            for name in ordered:
+                done[name] = _render_one(project, environment, context, name, arguments, trouble)
 
     environment = EnvironmentContext(project.config, project.scripts, as_sql=True)
     with environment, _quiet(), _no_database():
@@ -144,13 +144,20 @@ def _render_one(
     recorder.observe(environment, context)
     try:
         # A module of its own: the run is to find the other one as if nobody had been there.
-        module = load_python_file(*os.path.split(script.path))
-        with _no_driver():
-            module.upgrade(**arguments)
+        _anew(script.module).upgrade(**arguments)
     # A revision is anybody's code; without a database it may raise whatever it likes.
     except (Exception, SystemExit, _ConnectsError) as error:
         recorder.missing = f"{_where(error, script.path)}{_words(error)}{trouble}"
     return Rendered(name, script.path, tuple(recorder.statements), recorder.missing)
+
+
+def _anew(module: ModuleType) -> Any:  # noqa: ANN401 - anybody's revision
+    spec = module.__spec__
+    if spec is None or spec.loader is None:
+        raise ImportError(f"nobody knows how {module.__name__} was loaded")
+    fresh = module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    return fresh
 
 
 class _Recorder:
@@ -199,7 +206,8 @@ class _Recorder:
         bind: Any = _Bind(context.dialect, on_bind)
         context.connection = impl.connection = bind
         environment.is_offline_mode = self._asked_for_the_mode  # type: ignore[method-assign]
-        context.__class__ = _observed(self._asked_for_the_mode)
+        context.__class__ = _Observed
+        vars(context)["ask"] = self._asked_for_the_mode
 
     def _write(self, text: str) -> None:
         call = _line_in(self._path)
@@ -219,16 +227,15 @@ class _Recorder:
         return True
 
 
-def _observed(ask: Callable[[], bool]) -> type[MigrationContext]:
-    """Return the class of a context that asks when anybody but Alembic wants to know its mode."""
+class _Observed(MigrationContext):
+    """A context that asks when anybody but Alembic and Tidegate wants to know its mode."""
 
-    class Observed(MigrationContext):
-        @property
-        def as_sql(self) -> bool:  # type: ignore[override]
-            asker = sys._getframe(1).f_globals.get("__name__", "")
-            return asker.startswith(("alembic.", "tidegate_migrate.")) or ask()
+    ask: Callable[[], bool]
 
-    return Observed
+    @property
+    def as_sql(self) -> bool:  # type: ignore[override]
+        asker = sys._getframe(1).f_globals.get("__name__", "")
+        return asker.startswith(("alembic.", "tidegate_migrate.")) or self.ask()
 
 
 class _Bind(MockConnection):

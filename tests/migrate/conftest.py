@@ -26,6 +26,25 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 
 Tidegate = Callable[..., subprocess.Popen[str]]
 Rows = Callable[[str], list[tuple[Any, ...]]]
+Watched = Callable[..., subprocess.CompletedProcess[str]]
+
+WATCHED = """
+import os, signal, sys
+from tidegate_migrate import boundary, cli
+
+deadly, nth = sys.argv[1], int(sys.argv[2])
+passed = []
+
+def reached(step):
+    passed.append(step)
+    if step == deadly and passed.count(step) == nth:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+boundary.reached = reached
+code = cli.main(sys.argv[3:])
+print("|".join(dict.fromkeys(passed)), file=sys.stderr)
+sys.exit(code)
+"""
 
 
 @pytest.fixture
@@ -64,6 +83,22 @@ def rows(database_url: str) -> Rows:
             return connection.execute(sql.encode()).fetchall()
 
     return query
+
+
+@pytest.fixture
+def watched(database_url: str) -> Watched:
+    """Run `up` in a process that kills itself at the nth time it comes to a step."""
+
+    def run(config: Path, step: str = "", nth: int = 1) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", WATCHED, step, str(nth), "up", "--config", str(config)],
+            env=clean_environment() | {"DATABASE_URL": database_url},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
 
 
 @pytest.fixture

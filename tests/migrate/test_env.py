@@ -101,6 +101,10 @@ def test_names_that_sql_and_drivers_read_otherwise_are_names_like_any_other(
     code, report = finish(tidegate(*up))
     assert (code, report.heads) == (0, ("b",)), report
     assert finish(tidegate(*up))[1].outcome is Outcome.NOTHING_TO_DO
+    assert rows("""DELETE FROM "o%sd'x"."tidegate_schema_history_v%t" RETURNING revision""")
+    assert tidegate("stamp", "--adopt", "--config", project.config).wait(60) == 0
+    for command in ("status", "history", "plan", "wait"):
+        assert tidegate(command, "--config", project.config).wait(60) == 0
     assert rows("""SELECT count(*) FROM "o%sd'x"."tidegate_schema_history_v%t" """) == [(2,)]
 
 
@@ -123,16 +127,17 @@ def test_two_projects_in_one_schema_keep_their_histories_apart(
     ]
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_a_service_reads_where_its_manifest_says(
-    tmp_path: Path, tidegate: Tidegate, database_url: str
+    driver: str, tmp_path: Path, tidegate: Tidegate, database_url: str
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("CREATE SCHEMA app")
-    project = AlembicProject(tmp_path / "project", OWN_SCHEMA).revision("a")
+        connection.execute('CREATE SCHEMA "app%s"')
+    project = AlembicProject(tmp_path / "project", OWN_SCHEMA.replace("app", "app%s")).revision("a")
     assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
-    engine = create_async_engine(asyncpg_url(database_url))
+    engine = create_async_engine(asyncpg_url(database_url).set(drivername=f"postgresql+{driver}"))
     async with engine.connect() as connected:
-        assert await read_applied(connected, "app.my_version") == Applied(
+        assert await read_applied(connected, "app%s.my_version") == Applied(
             frozenset({"a"}), {"a": Revision("a")}
         )
         assert await read_applied(connected) == Applied()
@@ -196,6 +201,37 @@ def test_an_env_py_whose_connection_knows_no_transactions_is_refused(
     assert (code, report.failure) == (2, Failure.SETTINGS), report
     assert "AUTOCOMMIT" in report.message
     assert rows("SELECT to_regclass('t')") == [(None,)]
+
+
+def test_what_is_written_beside_belongs_to_the_role_that_env_py_takes(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows, postgres: str, database_url: str
+) -> None:
+    login, owner = (f"{name}%s_{uuid4().hex[:8]}" for name in ("login", "owner"))
+    env = SYNC_ENV.replace(
+        "    context.configure(",
+        f"    connection.exec_driver_sql('SET ROLE \"{owner.replace('%', '%%')}\"', ())\n"
+        "    connection.commit()\n"
+        "    context.configure(",
+    )
+    project = AlembicProject(tmp_path / "project", env).revision("a", sql="CREATE TABLE t ()")
+    url = database_url.replace("postgres@", f"{login.replace('%', '%25')}@")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f'CREATE ROLE "{login}" LOGIN NOINHERIT; CREATE ROLE "{owner}"'.encode())
+        try:
+            connection.execute(f'GRANT "{owner}" TO "{login}"'.encode())
+            connection.execute(f'GRANT ALL ON SCHEMA public TO "{owner}"'.encode())
+            for command in ("up", "status", "up", "plan", "wait"):
+                run = tidegate(command, "--config", project.config, "--json", DATABASE_URL=url)
+                output, errors = run.communicate(timeout=60)
+                assert run.returncode == 0, output + errors
+            assert set(
+                rows("SELECT tableowner::text FROM pg_tables WHERE schemaname = 'public'")
+            ) == {(owner,)}
+            connection.execute("DELETE FROM tidegate_schema_history")
+            run = tidegate("stamp", "--adopt", "--config", project.config, DATABASE_URL=url)
+            assert run.wait(60) == 0
+        finally:
+            connection.execute(f'DROP OWNED BY "{owner}"; DROP ROLE "{login}", "{owner}"'.encode())
 
 
 def test_an_env_py_that_migrates_several_places_in_one_run_is_refused(
@@ -397,6 +433,59 @@ def test_a_project_that_is_configured_in_pyproject_toml_is_read_as_alembic_reads
             (tmp_path / "alembic.ini").unlink()
         code, report = finish(tidegate("up", "--config", tmp_path / config, "--json"))
         assert (code, report.heads) == (0, ("a",)), report
+
+
+PICKY = (
+    "from alembic import command, context\n"
+    "options = context.config.cmd_opts\n"
+    "assert (options.cmd[0], options.name) == (command.upgrade, 'second')\n"
+    "tenants = context.get_x_argument(as_dictionary=True)\n"
+    "assert tenants == {'tenant': 'app', 'note': 'two words'}\n"
+) + SYNC_ENV.replace('"alembic"', "context.config.config_ini_section").replace(
+    "connection=connection", "connection=connection, version_table_schema=tenants['tenant']"
+)
+AS_OPTIONS = ("--name", "second", "-x", "tenant=app", "-x", "note=two words")
+AS_VARIABLES = {
+    "TIDEGATE_ALEMBIC_NAME": "second",
+    "TIDEGATE_ALEMBIC_X": "tenant=app 'note=two words'",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"), [(AS_OPTIONS, {}), ((), AS_VARIABLES)], ids=["options", "variables"]
+)
+def test_a_section_and_arguments_for_env_py_are_given_as_to_alembic(
+    options: tuple[str, ...],
+    variables: dict[str, str],
+    tmp_path: Path,
+    tidegate: Tidegate,
+    rows: Rows,
+    database_url: str,
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA app")
+    project = AlembicProject(tmp_path / "project", PICKY).revision("a")
+    project.config.write_text(project.config.read_text().replace("[alembic]", "[second]"))
+    given = ("--config", project.config, *options)
+    code, report = finish(tidegate("up", *given, "--json", **variables))
+    assert (code, report.heads) == (0, ("a",)), report
+    assert rows("TABLE app.alembic_version") == [("a",)]
+    for command in (("wait",), ("plan",), ("status",), ("lint", "--all"), ("backfill",)):
+        run = tidegate(*command, *given, **variables)
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 0, errors
+    manifest = tidegate("manifest", *given, "--version-table", "app.alembic_version", **variables)
+    output, _ = manifest.communicate(timeout=60)
+    assert Manifest.from_json(output).revisions.keys() == {"a"}
+
+
+def test_arguments_for_env_py_that_do_not_read_as_words_are_refused(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    up = ("up", "--config", project.config, "--json")
+    code, report = finish(tidegate(*up, TIDEGATE_ALEMBIC_X="note='two words"))
+    assert (code, report.failure) == (2, Failure.SETTINGS)
+    assert "TIDEGATE_ALEMBIC_X" in report.message
 
 
 def test_revisions_that_only_env_py_knows_of_are_found(

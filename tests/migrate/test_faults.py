@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.migrate.conftest import Rows, Tidegate, answer, clean_environment, finish
+from tests.migrate.conftest import Rows, Tidegate, Watched, answer, finish
 from tests.migrate.project import AlembicProject
 from tidegate.database import asyncpg_url, read_applied
 from tidegate.schema import Failure, Outcome, Verdict
@@ -44,23 +41,6 @@ AGAIN = (
     "autocommit statement ran",
     "autocommit statement journaled",
 )
-WATCHED = """
-import os, signal, sys
-from tidegate_migrate import boundary, cli
-
-deadly, nth = sys.argv[1], int(sys.argv[2])
-passed = []
-
-def reached(step):
-    passed.append(step)
-    if step == deadly and passed.count(step) == nth:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-boundary.reached = reached
-code = cli.main(sys.argv[3:])
-print("|".join(dict.fromkeys(passed)), file=sys.stderr)
-sys.exit(code)
-"""
 IN_PARTS = """
 op.execute("ALTER TABLE t ADD y int")
 with op.get_context().autocommit_block():
@@ -69,30 +49,12 @@ with op.get_context().autocommit_block():
 op.execute("ALTER TABLE t ADD z int")
 """
 
-Watched = Callable[..., subprocess.CompletedProcess[str]]
-
 
 @pytest.fixture
 def in_parts(project: AlembicProject) -> AlembicProject:
     """Three revisions; the second commits twice before it is done."""
     project.revision("a", sql="CREATE TABLE t (x int)")
     return project.written("b", "a", body=IN_PARTS).revision("c", "b", sql="CREATE TABLE u ()")
-
-
-@pytest.fixture
-def watched(database_url: str) -> Watched:
-    """Run `up` in a process that kills itself at the nth time it comes to a step."""
-
-    def run(config: Path, step: str = "", nth: int = 1) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", WATCHED, step, str(nth), "up", "--config", str(config)],
-            env=clean_environment() | {"DATABASE_URL": database_url},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    return run
 
 
 def test_a_run_comes_to_each_of_the_steps_that_are_named_here(

@@ -208,6 +208,27 @@ def test_a_contract_run_is_refused_while_an_older_process_runs_and_goes_on_when_
         assert rows("SELECT version_num FROM alembic_version") == [("2",)]
 
 
+def test_who_has_come_while_an_autocommit_block_ran_stops_a_contract_revision_behind_it(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows, database_url: str
+) -> None:
+    beats = "INSERT INTO tidegate_instances VALUES ('{0}', '{{{1}}}', '', now(), now(), now())"
+    project.revision("1", sql="CREATE TABLE t (x int, y int)")
+    contract = ("up", "--config", project.config, "--json", "--phase", "contract")
+    assert finish(tidegate(*contract))[0] == 0
+    block = "with op.get_context().autocommit_block():\n    op.execute({!r})\n"
+    body = block.format(beats.format("old", 1)) + "op.execute('ALTER TABLE t DROP y')"
+    project.written("2", "1", phase="contract", body=body)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(beats.format("new", 2).encode())
+        code, report = finish(tidegate(*contract))
+        assert (code, report.failure, report.revision) == (4, Failure.INCOMPATIBLE, "2"), report
+        assert "would break what runs: old" in report.message
+        assert rows("SELECT y FROM t") == []
+        connection.execute("DELETE FROM tidegate_instances WHERE instance = 'old'")
+        connection.execute("UPDATE tidegate_instances SET seen_at = now()")
+    assert finish(tidegate(*contract))[0] == 0
+
+
 @pytest.mark.parametrize(
     ("instance", "says"),
     [

@@ -52,6 +52,21 @@ def test_what_a_lint_exception_says_wrongly_is_not_kept_and_an_older_runners_row
     assert (code, [row["lint_ignored"] for row in told["history"]]) == (0, [{}, {}])
 
 
+def test_whatever_an_image_and_a_reason_are_called_is_kept_as_it_is(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    reason = "50 % of \\ it's :gone {now}"
+    project.written("a", head=f"lint_ignore = {{'drop-column': {reason!r}}}", body="pass")
+    project.revision("b", "a", sql="SET standard_conforming_strings = off")
+    project.revision("c", "b")
+    name = r"it's 50 %s \' :of {a}"
+    up = tidegate("up", "--config", project.config, "--json", TIDEGATE_IMAGE=name)
+    assert finish(up)[0] == 0
+    _, told = answer(tidegate("history", "--config", project.config, "--json"))
+    assert [row["image"] for row in told["history"]] == [name] * 3
+    assert told["history"][0]["lint_ignored"] == {"drop-column": reason}
+
+
 def test_a_database_that_writes_dates_in_its_own_way_is_read_like_any_other(
     project: AlembicProject, tidegate: Tidegate, database_url: str
 ) -> None:

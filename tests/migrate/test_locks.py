@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.migrate.conftest import Rows, Tidegate, finish
 from tests.migrate.project import ASYNC_ENV, SYNC_ENV, AlembicProject
 from tidegate.schema import Failure
-from tidegate_migrate.indexes import ConcurrentIndex, built_by, waits_without_blocking
+from tidegate_migrate.indexes import invalid_after, invalid_before, waits_without_blocking
 from tidegate_migrate.patience import Patience, sqlstate
 
 ASYNCPG_ENV = (
@@ -268,20 +268,30 @@ def test_the_error_code_is_found_however_deep_it_was_wrapped() -> None:
 @pytest.mark.parametrize(
     ("statement", "name", "table"),
     [
-        ("CREATE INDEX CONCURRENTLY a ON t (x)", "a", "t"),
-        ("create unique index concurrently If Not Exists A on only s.T (x)", "a", "s.T"),
+        ("CREATE INDEX CONCURRENTLY a ON t (x)", "'a'", "'t'"),
+        ("create unique index concurrently If Not Exists A on only s.T (x)", "'a'", "'s.T'"),
         (
             '-- why\n/* so */ CREATE INDEX CONCURRENTLY "a ""b" ON "S"."t x" (y)',
-            'a "b',
-            '"S"."t x"',
+            "'a \"b'",
+            '\'"S"."t x"\'',
         ),
+        ("REINDEX INDEX CONCURRENTLY s.t_x", "", "indexrelid = to_regclass('s.t_x')"),
+        ("REINDEX (VERBOSE, CONCURRENTLY) TABLE t", "", "t.oid = to_regclass('t')"),
     ],
 )
-def test_the_index_that_a_statement_builds_is_known_by_name_and_table(
+def test_what_a_statement_may_find_left_by_an_earlier_try_is_known_by_name_and_table(
     statement: str, name: str, table: str
 ) -> None:
-    assert built_by(statement) == ConcurrentIndex(name, table)
+    assert name in invalid_before(statement)
+    assert table in invalid_before(statement)
+    assert not invalid_after(statement)
     assert waits_without_blocking(statement)
+
+
+def test_an_index_without_a_name_shows_what_was_left_of_it_only_when_it_is_built() -> None:
+    statement = "CREATE INDEX CONCURRENTLY ON only_one (x)"
+    assert not invalid_before(statement)
+    assert "to_regclass('only_one')" in invalid_after(statement)
 
 
 @pytest.mark.parametrize(
@@ -313,8 +323,8 @@ def test_to_speak_of_concurrently_is_not_to_be_it(statement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement",
-    ["CREATE INDEX a ON t (x)", "CREATE INDEX CONCURRENTLY ON t (x)", "SELECT 'concurrently'", ""],
+    "statement", ["CREATE INDEX a ON t (x)", "REINDEX TABLE t", "SELECT 'concurrently'", ""]
 )
-def test_other_statements_build_no_index_concurrently(statement: str) -> None:
-    assert built_by(statement) is None
+def test_other_statements_leave_nothing_behind(statement: str) -> None:
+    assert not invalid_before(statement)
+    assert not invalid_after(statement)

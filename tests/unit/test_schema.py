@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from tests.graphs import World, worlds
 from tidegate.schema import (
+    HISTORY_TABLE,
+    INSTANCES_TABLE,
+    UNFINISHED_TABLE,
     Applied,
     AppliedRevision,
     Difference,
@@ -23,6 +26,7 @@ from tidegate.schema import (
     Verdict,
     compare,
     judge,
+    own_table,
 )
 
 EXPAND, CONTRACT = Phase.EXPAND, Phase.CONTRACT
@@ -135,3 +139,23 @@ def test_the_schema_module_loads_neither_fastapi_nor_sqlalchemy() -> None:
     )
     output = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert output.strip() == "set()"
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=63)
+
+
+@given(NAMES, NAMES)
+def test_each_version_table_has_tables_of_its_own_under_names_that_postgresql_keeps_whole(
+    one: str, other: str
+) -> None:
+    tables = (HISTORY_TABLE, INSTANCES_TABLE, UNFINISHED_TABLE)
+    for table in tables:
+        assert len(own_table(table, one).encode()) <= 63
+    ours, theirs = ({own_table(table, name) for table in tables} for name in (one, other))
+    assert (ours & theirs == set()) is (one != other)
+
+
+def test_beside_alembics_own_version_table_they_have_their_plain_names() -> None:
+    assert own_table(HISTORY_TABLE, "") == own_table(HISTORY_TABLE, "alembic_version")
+    assert own_table(HISTORY_TABLE, "alembic_version") == "tidegate_schema_history"
+    assert own_table(HISTORY_TABLE, "my_version") == "tidegate_schema_history_my_version"

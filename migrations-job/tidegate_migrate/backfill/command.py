@@ -37,7 +37,8 @@ def backfill(
     """
     out = screen(as_json=as_json)
     try:
-        folder = Path(project.load(settings.config_file).scripts.dir) / declaration.FOLDER
+        scripts = project.load(settings.config_file, settings.alembic).scripts
+        folder = Path(scripts.dir) / declaration.FOLDER
         if name is None:
             _list(settings, folder, out)
             return

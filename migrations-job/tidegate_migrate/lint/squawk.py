@@ -112,6 +112,8 @@ SQUAWK_RULES: Final = {
 }
 """The rules of squawk that count, by name, in Tidegate's words."""
 
+_UNREAD: Final = "syntax-error"
+_TOLD: Final = {*SQUAWK_RULES, _UNREAD}
 _ANY_CONSTRAINT: Final = "constraint-missing-not-valid"
 _BY_KIND: Final = {
     "adding-foreign-key-constraint",
@@ -199,6 +201,8 @@ def _understand(
 ) -> Iterator[tuple[str, Breach]]:
     messages: dict[tuple[int, int, str], str] = {}
     for answer in answers:
+        if answer["rule_name"] not in _TOLD:
+            continue
         number = int(Path(answer["file"]).stem)
         owners = scripts[number].owners
         statement = owners[min(answer["line"], len(owners) - 1)]
@@ -206,8 +210,8 @@ def _understand(
     for (number, statement, name), message in messages.items():
         revision = revisions[number].revision
         by_kind = {(number, statement, other) for other in _BY_KIND}
-        if name == "syntax-error":
+        if name == _UNREAD:
             what = f"squawk does not parse it, nor look at the rest of the revision ({message})"
             yield revision, Breach(rules.NOT_UNDERSTOOD, statement, what)
-        elif name in SQUAWK_RULES and not (name == _ANY_CONSTRAINT and by_kind & messages.keys()):
+        elif not (name == _ANY_CONSTRAINT and by_kind & messages.keys()):
             yield revision, Breach(SQUAWK_RULES[name], statement)

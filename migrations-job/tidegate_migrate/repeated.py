@@ -1,0 +1,68 @@
+"""What a statement finds, and answers, that an earlier run has done before, or half of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from tidegate_migrate.indexes import COMMENTS, QUALIFIED
+from tidegate_migrate.place import literal
+
+# The object is there, or gone, already.
+_ALREADY: Final = {
+    "42P07",  # duplicate_table, which an index is, too
+    "42710",  # duplicate_object
+    "42701",  # duplicate_column
+    "42P01",  # undefined_table
+    "42704",  # undefined_object
+    "42703",  # undefined_column
+}
+# An index that has become a constraint is not to become one again.
+_ALREADY_OF_AN_INDEX: Final = {
+    "55000",  # object_not_in_prerequisite_state
+    "42P16",  # invalid_table_definition: a second primary key
+}
+_ALTER: Final = (
+    rf"{COMMENTS}ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<table>{QUALIFIED})\s+"
+)
+_USING_INDEX: Final = re.compile(
+    rf"{_ALTER}ADD\s+.*\bUSING\s+INDEX\s+(?!TABLESPACE)", re.IGNORECASE | re.DOTALL
+)
+_DETACH: Final = re.compile(
+    rf"{_ALTER}DETACH\s+PARTITION\s+(?P<partition>{QUALIFIED})\s+CONCURRENTLY\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_PENDING: Final = """
+SELECT FROM pg_inherits WHERE inhdetachpending
+AND inhparent = to_regclass({table}) AND inhrelid = to_regclass({partition})
+"""
+
+
+def is_answered_already(statement: str, code: str) -> bool:
+    """Tell whether PostgreSQL's code says that what the statement does is done already."""
+    return code in _ALREADY or (
+        code in _ALREADY_OF_AN_INDEX and _USING_INDEX.match(statement) is not None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Detachment:
+    """A partition that is detached beside its users, in two transactions; names as written."""
+
+    table: str
+    partition: str
+
+    def find_pending(self) -> str:
+        """Return the query that finds a row where only the first of the two is committed."""
+        return _PENDING.format(table=literal(self.table), partition=literal(self.partition))
+
+    def finalize(self) -> str:
+        """Return the statement that does the rest."""
+        return f"ALTER TABLE {self.table} DETACH PARTITION {self.partition} FINALIZE"
+
+
+def detached_by(statement: str) -> Detachment | None:
+    """Return what ``ALTER TABLE ... DETACH PARTITION ... CONCURRENTLY`` detaches."""
+    found = _DETACH.match(statement)
+    return Detachment(found["table"], found["partition"]) if found else None
