@@ -17,12 +17,12 @@ up: $(VENV)/ready ## a Kubernetes cluster on this machine with a release that se
 down: $(VENV)/ready ## take that cluster away, without a trace
 	@$(RUN) -m tests.cluster.release down
 
-run: $(VENV)/ready ## the service alone, on an embedded PostgreSQL or DATABASE_URL
+run: $(VENV)/ready ## the service and its worker, on an embedded PostgreSQL or DATABASE_URL
 	@$(RUN) -m tests.run
 
 test: $(VENV)/ready lint ## all fast tests: real PostgreSQL, real API server, no node
 	@$(RUN) -m tests.cluster build etcd kube-apiserver kubectl helm otelcol promtool \
-		pgbouncer postgresql-debian
+		pgbouncer postgresql-debian versitygw redis-server chromedriver
 	@$(RUN) -m pytest -n 2 --dist loadfile -m 'not e2e'
 
 e2e: $(VENV)/ready ## a release on a real node of its own, asserted; KUBECONFIG=… for yours

@@ -1,7 +1,7 @@
 """Programs from Debian's packages, unpacked into the cache: nothing is installed or started.
 
-Installing PostgreSQL or PgBouncer would also start a server of the machine's own. Where a program
-is installed already, that one is taken.
+Installing PostgreSQL, PgBouncer or Redis would also start a server of the machine's own. Where a
+program is installed already, that one is taken.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Unpacked:
         """What it needs to find the libraries that came with it."""
         if self.root == Path("/"):
             return {}
-        folders = [*self.root.glob("usr/lib/*-linux-*"), *self.root.glob("lib/*-linux-*")]
+        # PulseAudio's client, which Chromium is linked with, keeps a library of its own aside.
+        places = ("usr/lib/*-linux-*", "lib/*-linux-*", "usr/lib/*-linux-*/pulseaudio")
+        folders = [folder for place in places for folder in self.root.glob(place)]
         return {"LD_LIBRARY_PATH": ":".join(map(str, folders))}
 
     def readable_by_all(self, room: Path) -> Unpacked:
@@ -47,6 +49,8 @@ class Unpacked:
 # Name -> the package, and where in it the program lies.
 PROGRAMS: Final = {
     "pgbouncer": ("pgbouncer", "usr/sbin/pgbouncer"),
+    "chromedriver": ("chromium-driver", "usr/bin/chromedriver"),
+    "redis-server": ("redis-server", "usr/bin/redis-server"),
     "postgresql-debian": ("postgresql", "usr/lib/postgresql/*/bin/postgres"),
 }
 

@@ -69,6 +69,7 @@ ABOUT = {
     "metrics-server": "2 min",
     "containerd": "1 min",
     "buildkit": "1 min",
+    "versitygw": "1 min",
     "etcd": "25 s",
 }
 
