@@ -16,14 +16,17 @@ from typing import Any
 
 from bench import (
     backfill,
+    export,
     flush,
     inprocess,
     memory,
+    ordering,
     restarts,
     sockets,
     start,
     upgrade,
     waiting,
+    websockets,
 )
 from bench.figures import Figures
 from bench.goals import judge
@@ -43,6 +46,9 @@ SECTIONS = {
     "memory": (memory.measure, "resident memory after the load"),
     "restarts": (restarts.measure, "requests that fail while the process is replaced"),
     "flush": (flush.measure, "what is left of 100 requests that arrive after SIGTERM"),
+    "ordering": (ordering.measure, "the Orders service beside the same done plainly: throughput"),
+    "websockets": (websockets.measure, "resident memory for each of 2,000 idle WebSockets"),
+    "export": (export.measure, "a million orders as CSV: wall time as a multiple of COPY's"),
     "upgrade": (upgrade.measure, "a whole migration run: wall time as a multiple of Alembic's"),
     "waiting": (waiting.measure, "queries while an ALTER TABLE waits behind a reader of 30 s"),
     "backfill": (backfill.measure, "queries beside a backfill of a million rows"),
@@ -73,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_as_by_ctrl_c()
     try:
         rows = chosen(arguments.rows)
-        debian_packages(["wrk"] if "sockets" in arguments.sections else [])
+        debian_packages(["wrk"] if {"sockets", "ordering"} & {*arguments.sections} else [])
         server_core, other_core = cores()
     except (BenchError, ClusterError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)

