@@ -1,4 +1,4 @@
-"""`make run`: the reference service alone, on an embedded PostgreSQL unless told otherwise."""
+"""`make run`: the reference service and its worker, on an embedded PostgreSQL or on yours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BusyError(Exception):
 
 
 def main(state: Path = ROOT / ".tidegate") -> int:
-    """Start the database, migrate, serve; Ctrl-C stops the service, then the database."""
+    """Start the database, migrate, serve and work; Ctrl-C stops both, then the database."""
     end_as_by_ctrl_c()  # until the service runs: the database ends with it
     os.environ.setdefault("TIDEGATE_HOST", "127.0.0.1")
     try:
@@ -62,6 +62,8 @@ def _run(settings: Settings, state: Path, stack: ExitStack) -> int:
     environment.setdefault("ALEMBIC_CONFIG", str(ALEMBIC))
     environment.setdefault("TIDEGATE_CONNECT_TIMEOUT", "10")
     environment.setdefault("APP_ENV", "development")
+    if not environment.get("APP_FILES_BUCKET"):
+        environment.setdefault("APP_FILES_DIRECTORY", str(state / "files"))
     for command in (["manifest", "--output", str(manifest)], ["up"]):
         code = subprocess.call([*_tidegate(), "migrate", *command], env=environment)
         if code:
@@ -73,7 +75,13 @@ def _serve(
     settings: Settings, environment: dict[str, str], how_to_begin: Callable[..., str]
 ) -> int:
     server = subprocess.Popen([*_tidegate(), "serve", "orders.main:app"], env=environment)
-    # The terminal sends Ctrl-C to the service as well: here it only means waiting for it.
+    with bind(settings.host, 0, "ADMIN_PORT") as listener:
+        worker_port = listener.getsockname()[1]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "orders", "worker"],
+        env=environment | {"TIDEGATE_ADMIN_PORT": str(worker_port)},
+    )
+    # The terminal sends Ctrl-C to both as well: here it only means waiting for them.
     signal.signal(signal.SIGINT, lambda *_: None)
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:
@@ -84,11 +92,15 @@ def _serve(
         print(
             f"\nready: {service}/api/docs\n"
             f"       {admin}/health/ready and {admin}/metrics\n"
+            f"       the worker: http://127.0.0.1:{worker_port}/health/ready and /metrics\n"
             f"{how_to_begin(service, environment)}\n"
-            "Ctrl-C stops the service and the database; the data stays.\n",
+            "Ctrl-C stops the service, the worker and the database; the data stays.\n",
             flush=True,
         )
-    return server.wait()
+    code = server.wait()
+    worker.terminate()
+    worker.wait()
+    return code
 
 
 def _seeded(service: str, environment: dict[str, str]) -> str:

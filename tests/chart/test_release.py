@@ -29,6 +29,7 @@ from tidegate.settings import Settings, read_settings
 few = settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+WORKER = {"enabled": True, "args": ["python", "-m", "orders", "worker"]}
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -210,11 +211,12 @@ def test_only_failures_that_time_can_mend_are_tried_again() -> None:
     assert spec["backoffLimit"] == 2
 
 
-def test_the_migration_gets_the_direct_url_and_the_service_does_not() -> None:
-    documents = release(database={"directUrlKey": "DIRECT_URL"})
+@pytest.mark.parametrize("workload", ["Job/migration", "Deployment/service", "Deployment/worker"])
+def test_who_locks_or_listens_is_told_the_way_past_the_pooler(workload: str) -> None:
     direct = {"secretKeyRef": {"name": "orders-database", "key": "DIRECT_URL"}}
-    assert env_of(documents["Job/migration"])["DIRECT_URL"] == direct
-    assert "DIRECT_URL" not in env_of(documents["Deployment/service"])
+    told = release(database={"directUrlKey": "DIRECT_URL"}, worker=WORKER)[workload]
+    assert env_of(told)["DIRECT_URL"] == direct
+    assert "DIRECT_URL" not in env_of(release(worker=WORKER)[workload])
 
 
 def test_the_migration_runs_on_the_nodes_of_the_service_but_ignores_where_its_pods_are() -> None:
@@ -343,10 +345,10 @@ def test_no_pod_holds_a_token_or_the_addresses_of_other_services(workload: str) 
     assert spec["enableServiceLinks"] is False
 
 
-@pytest.mark.parametrize("workload", ["Deployment/service", "Job/migration"])
+@pytest.mark.parametrize("workload", ["Deployment/service", "Deployment/worker", "Job/migration"])
 def test_the_environment_of_the_user_comes_after_the_charts(workload: str) -> None:
     mine = {"name": "APP_REPLICA_URL", "value": "$(DATABASE_URL)?target_session_attrs=standby"}
-    env = container_of(release(env=[mine])[workload])["env"]
+    env = container_of(release(env=[mine], worker=WORKER)[workload])["env"]
     names = [entry["name"] for entry in env]
     assert env[-1] == mine
     assert names.index("DATABASE_URL") < len(names) - 1
@@ -375,6 +377,74 @@ def test_a_selector_of_the_users_own_is_left_alone() -> None:
     }
     deployment = release(topologySpreadConstraints=[mine])["Deployment/service"]
     assert pod_of(deployment)["spec"]["topologySpreadConstraints"] == [mine]
+
+
+# --- the worker ------------------------------------------------------------------------------
+
+
+def test_there_is_no_worker_unless_one_is_asked_for() -> None:
+    assert not [key for key in release() if key.endswith("/worker")]
+
+
+def test_the_worker_is_the_services_image_with_a_command_of_its_own() -> None:
+    mine = {"name": "APP_PAYMENTS_URL", "value": "https://pay.example.org"}
+    secrets = {"secretRef": {"name": "orders-secrets"}}
+    documents = release(worker=WORKER, env=[mine], envFrom=[secrets])
+    service, worker = documents["Deployment/service"], documents["Deployment/worker"]
+    assert container_of(worker)["args"] == WORKER["args"]
+    assert container_of(worker)["image"] == container_of(service)["image"]
+    assert container_of(worker)["envFrom"] == [secrets]
+    assert env_of(worker)["APP_PAYMENTS_URL"] == mine["value"]
+    assert worker["spec"]["replicas"] == 1
+    assert worker["spec"]["strategy"] == service["spec"]["strategy"]
+    for key in ("securityContext", "automountServiceAccountToken", "serviceAccountName", "volumes"):
+        assert pod_of(worker)["spec"][key] == pod_of(service)["spec"][key]
+
+
+def test_the_worker_is_asked_how_it_is_and_nothing_else() -> None:
+    documents = release(worker=WORKER, admin={"port": 9100})
+    service, worker = documents["Deployment/service"], documents["Deployment/worker"]
+    assert container_of(worker)["ports"] == [{"name": "admin", "containerPort": 9100}]
+    assert env_of(worker)["TIDEGATE_ADMIN_PORT"] == "9100"
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        assert container_of(worker)[probe] == container_of(service)[probe]
+
+
+def test_workers_are_counted_by_themselves_and_serve_nobody() -> None:
+    documents = release(worker=WORKER)
+    working = pod_of(documents["Deployment/worker"])["metadata"]["labels"]
+    budget = documents["PodDisruptionBudget/worker"]["spec"]["selector"]["matchLabels"]
+    own = documents["Deployment/worker"]["spec"]["selector"]["matchLabels"]
+    assert matches(budget, working)
+    assert matches(own, working)
+    others = [
+        documents["Service/service"]["spec"]["selector"],
+        documents["PodDisruptionBudget/service"]["spec"]["selector"]["matchLabels"],
+        documents["Deployment/service"]["spec"]["selector"]["matchLabels"],
+    ]
+    assert not any(matches(selector, working) for selector in others)
+    assert "HorizontalPodAutoscaler/worker" not in documents
+    for constraint in pod_of(documents["Deployment/worker"])["spec"]["topologySpreadConstraints"]:
+        assert constraint["labelSelector"]["matchLabels"] == own
+
+
+def test_traces_tell_the_worker_from_the_service() -> None:
+    assert env_of(release(worker=WORKER)["Deployment/worker"])["OTEL_SERVICE_NAME"] == (
+        "orders-worker"
+    )
+    named = release(worker=WORKER, env=[{"name": "OTEL_SERVICE_NAME", "value": "shop"}])
+    assert env_of(named["Deployment/service"])["OTEL_SERVICE_NAME"] == "shop"
+    assert env_of(named["Deployment/worker"])["OTEL_SERVICE_NAME"] == "shop-worker"
+
+
+@few
+@given(st.integers(1, 86400))
+def test_a_worker_has_its_drain_and_ten_seconds_before_it_is_killed(wait: int) -> None:
+    worker = release(worker={**WORKER, "drain": {"timeoutSeconds": wait}})["Deployment/worker"]
+    env = env_of(worker)
+    assert env["TIDEGATE_DRAIN_TIMEOUT"] == str(wait)
+    assert "TIDEGATE_DRAIN_DELAY" not in env  # no load balancer has to hear of it
+    assert pod_of(worker)["spec"]["terminationGracePeriodSeconds"] == wait + 10
 
 
 # --- what a person sees -----------------------------------------------------------------------

@@ -10,8 +10,16 @@ import pytest
 from tests.chart.render import SERVICE, RenderError, merge, nest, render_chart
 from tests.chart.values import DEFAULTS, LEAVES, NODES, SCHEMA, paths_of
 
+WORKER = {"worker": {"enabled": True, "args": ["python", "-m", "orders", "worker"]}}
+
 # Some values have an effect only beside others.
 BESIDE: dict[str, dict[str, Any]] = {
+    "worker.enabled": {"worker": {"args": WORKER["worker"]["args"]}},
+    "worker.args": {"worker": {"enabled": True, "args": ["work"]}},
+    "worker.replicaCount": WORKER,
+    "worker.drain.timeoutSeconds": WORKER,
+    "worker.resources.requests": WORKER,
+    "worker.resources.limits": WORKER,
     "replicaCount": {"autoscaling": {"enabled": False}},
     "service.nodePort": {"service": {"type": "NodePort"}},
 }
@@ -133,6 +141,7 @@ def test_the_schema_refuses_a_wrong_value_by_name(
             {"autoscaling": {"maxReplicas": 1}},
             "autoscaling.maxReplicas (1) is below autoscaling.minReplicas (2)",
         ),
+        ({"worker": {"enabled": True}}, "worker.enabled needs worker.args"),
         (
             {"resources": {"requests": {"cpu": None}, "limits": {"cpu": None}}},
             "autoscaling.enabled needs resources.requests.cpu",
@@ -168,13 +177,14 @@ def test_all_problems_are_told_at_once() -> None:
         assert f"\n  - {name} " in said
 
 
-@pytest.mark.parametrize("workload", ["deployment", "migration-job"])
+@pytest.mark.parametrize("workload", ["deployment", "worker-deployment", "migration-job"])
 def test_the_user_may_set_no_name_that_the_chart_writes(workload: str) -> None:
     (document,) = render_chart(
-        {"database": {"directUrlKey": "DIRECT_URL"}}, [f"templates/{workload}.yaml"]
+        {"database": {"directUrlKey": "DIRECT_URL"}, **WORKER}, [f"templates/{workload}.yaml"]
     )
     (container,) = document["spec"]["template"]["spec"]["containers"]
-    names = [entry["name"] for entry in container["env"]]
+    # The worker's name is made of the user's.
+    names = [entry["name"] for entry in container["env"] if entry["name"] != "OTEL_SERVICE_NAME"]
     said = refusal({"env": [{"name": name, "value": "x"} for name in names]})
     for name in names:
         assert f"env sets {name}, which this chart writes itself" in said

@@ -136,8 +136,14 @@ class Release:
             *("--set", "database.secretName=orders-database"),
             *("--set", f"envFrom[0].secretRef.name={SECRETS}"),
             *("--set", f"service.type=NodePort,service.nodePort={SERVICE_NODE_PORT}"),
+            *("--set", "worker.enabled=true,worker.args={python,-m,orders,worker}"),
             *arguments,
         )
+
+    def seed(self) -> str:
+        """Make the admin, or give them a new password; return it."""
+        seed = ("python", "-m", "orders", "seed", "--admin", ADMIN)
+        return self.kubectl("exec", "deployment/orders", "--", *seed).strip()
 
     def place_order(self) -> Placed:
         """Order something over HTTP as an admin, and read the order back.
@@ -146,8 +152,7 @@ class Release:
             ClusterError: the service did not answer as it should within 30 s.
         """
         url = self.cluster.service_url
-        seed = ("python", "-m", "orders", "seed", "--admin", ADMIN)
-        password = self.kubectl("exec", "deployment/orders", "--", *seed).strip()
+        password = self.seed()
         deadline = time.monotonic() + 30
         while True:  # a NodePort's rules may follow the pods by a moment
             try:

@@ -1,4 +1,4 @@
-"""What an admin of the reference service does over HTTP: sign in, make an API key, order."""
+"""What an admin of the reference service does over HTTP: sign in, make a key, order, report."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ def make_key(url: str, password: str) -> str:
     Raises:
         OSError: the service does not answer, or not as it should.
     """
-    form = urlencode({"username": ADMIN, "password": password}).encode()
-    token = _ask(f"{url}/api/v1/auth/login", form, {})["access_token"]
+    token = sign_in(url, password)
     wanted = {"name": "the commands on the screen", "scopes": SCOPES}
     signed_in = {"authorization": f"Bearer {token}"}
     return str(_ask(f"{url}/api/v1/api-keys", _json(wanted), signed_in)["key"])
+
+
+def sign_in(url: str, password: str) -> str:
+    """Return an access token of the admin.
+
+    Raises:
+        OSError: the service does not answer, or not as it should.
+    """
+    form = urlencode({"username": ADMIN, "password": password}).encode()
+    return str(_ask(f"{url}/api/v1/auth/login", form, {})["access_token"])
 
 
 def order_tea(url: str, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -37,6 +46,22 @@ def order_tea(url: str, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
     wanted = {"lines": [{"product_id": product["id"], "quantity": 2}]}
     order = _ask(f"{url}/api/v1/orders", _json(wanted), who)
     return order, _ask(f"{url}/api/v1/orders/{order['id']}", None, who)
+
+
+def make_report(url: str, password: str, within: float = 30) -> dict[str, Any]:
+    """Order a report of what was sold; return how it stands when a worker has had its time.
+
+    Raises:
+        OSError: the service does not answer, or not as it should.
+    """
+    who = {"authorization": f"Bearer {sign_in(url, password)}"}
+    days = {"since": "2026-01-01", "until": "2999-12-31"}
+    report = _ask(f"{url}/api/v1/reports", _json(days), who)
+    deadline = time.monotonic() + within
+    while report["status"] == "waiting" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        report = _ask(f"{url}/api/v1/reports/{report['id']}", None, who)
+    return report
 
 
 def order_commands(url: str, key: str, order: dict[str, Any]) -> str:

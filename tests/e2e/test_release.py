@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.cluster.images import REPOSITORY, archive_of
+from tests.cluster.shopping import make_report
 from tests.e2e.conftest import Stage
 from tests.e2e.load import steady_clients
 from tests.revisions import NEXT
@@ -68,6 +69,12 @@ def test_the_migration_is_done_before_the_first_pod_exists_and_an_order_is_serve
         for row in gate["status"]["conditions"]
     )
     assert gate["status"]["image"].endswith(stage.base)
+
+
+def test_the_worker_does_what_is_ordered_from_the_service(stage: Stage) -> None:
+    report = make_report(stage.release.cluster.service_url, stage.release.seed())
+    assert report["status"] == "done"
+    assert stage.release.get("deployment/orders-worker")["status"]["readyReplicas"] == 1
 
 
 def test_the_metrics_api_answers_and_the_autoscaler_sees_a_percentage(stage: Stage) -> None:

@@ -1,9 +1,10 @@
-"""`make run`: the service alone."""
+"""`make run`: the service and its worker."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
+from tests.cluster.shopping import make_report, order_tea
 from tests.migrate.conftest import clean_environment
 from tests.run import ROOT
 from tests.service.conftest import free_ports
@@ -63,14 +65,19 @@ def running(state: Path, **environment: str) -> Iterator[tuple[str, str]]:
 
 
 def test_ctrl_c_stops_service_and_database_and_keeps_the_data(state: Path) -> None:
-    with running(state) as (_, said):
+    with running(state) as (url, said):
         example = "export KEY=" + said.partition("export KEY=")[2].partition("\n\n")[0]
         made = json.loads(subprocess.check_output(["/bin/sh", "-c", example], text=True))
         assert (made["sku"], made["stock"]) == ("tea", 10)
         assert (state / "postgres" / "postmaster.pid").exists()
+        signed_in = re.search(r"with the password (\S+),", said)
+        assert signed_in
+        assert make_report(url, signed_in[1])["status"] == "done"  # by the worker
+        order, read = order_tea(url, example.partition("=")[2].partition("\n")[0])
+        assert (read, order["total_cents"]) == (order, 900)
     assert not (state / "postgres" / "postmaster.pid").exists()
     with running(state) as (url, _):
-        assert [entry["sku"] for entry in httpx.get(f"{url}/api/v1/products").json()] == ["tea"]
+        assert [entry["sku"] for entry in httpx.get(f"{url}/api/v1/products").json()][:1] == ["tea"]
 
 
 def test_database_url_overrides_the_embedded_database_and_nobody_is_made_there(

@@ -52,24 +52,35 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- printf "%s-migrate" (include "tidegate-service.fullname" .) -}}
 {{- end }}
 
+{{- define "tidegate-service.workerName" -}}
+{{- printf "%s-worker" (include "tidegate-service.fullname" .) -}}
+{{- end }}
+
 {{/* The port of the service's container. Not a value: whoever calls the service calls its Service. */}}
 {{- define "tidegate-service.port" -}}8000{{- end }}
 
 {{/* How long before the Job's deadline its pod is told to stop. */}}
 {{- define "tidegate-service.stopSeconds" -}}15{{- end }}
 
-{{/* The chart's environment in both containers. _validate.tpl keeps the user's from repeating it. */}}
+{{/* The chart's environment in every container. _validate.tpl keeps the user's from repeating it. */}}
 {{- define "tidegate-service.env" -}}
 - name: DATABASE_URL
   valueFrom:
     secretKeyRef:
       name: {{ .Values.database.secretName | quote }}
       key: {{ .Values.database.urlKey | quote }}
+{{- with .Values.database.directUrlKey }}
+- name: DIRECT_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.database.secretName | quote }}
+      key: {{ . | quote }}
+{{- end }}
 - name: TIDEGATE_IMAGE
   value: {{ include "tidegate-service.image" . | quote }}
 {{- end }}
 
-{{/* What the pods of the service, the migration and the test have in common. */}}
+{{/* What the pods of the service, the worker, the migration and the test have in common. */}}
 {{- define "tidegate-service.podBasics" -}}
 automountServiceAccountToken: false
 # The addresses of other Services, put into the environment, would pass for this service's settings:
@@ -105,6 +116,55 @@ terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+{{- end }}
+
+{{/* What a container that has an admin port opens and is asked there. */}}
+{{- define "tidegate-service.adminPort" -}}
+- name: admin
+  containerPort: {{ .Values.admin.port | int }}
+{{- end }}
+
+{{- define "tidegate-service.probes" -}}
+livenessProbe:
+  {{- include "tidegate-service.probe" (list "/health/live" .Values.probes.liveness) | nindent 2 }}
+readinessProbe:
+  {{- include "tidegate-service.probe" (list "/health/ready" .Values.probes.readiness) | nindent 2 }}
+startupProbe:
+  {{- include "tidegate-service.probe" (list "/health/startup" .Values.probes.startup) | nindent 2 }}
+{{- end }}
+
+{{/* How the pods of a Deployment spread. Pass (list $ "component"). */}}
+{{- define "tidegate-service.spread" -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+{{- with $root.Values.topologySpreadConstraints -}}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ toYaml . | indent 4 | trim }}
+    {{- if not .labelSelector }}
+    labelSelector:
+      matchLabels:
+        {{- include "tidegate-service.selectorLabels" (list $root $component) | nindent 8 }}
+    {{- if not .matchLabelKeys }}
+    matchLabelKeys: [pod-template-hash]
+    {{- end }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Labels and annotations of a Deployment's pods. Pass (list $ "component"). */}}
+{{- define "tidegate-service.podMetadata" -}}
+{{- $root := index . 0 -}}
+labels:
+  {{- include "tidegate-service.podLabels" . | nindent 2 }}
+  {{- with $root.Values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $root.Values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* Pass (list "path" .Values.probes.<which>). */}}

@@ -31,7 +31,7 @@ problems are told at once, each with the value's name and what to do.
   "TIDEGATE_CONNECT_TIMEOUT" "migrations.connectTimeoutSeconds"
   "TIDEGATE_DEADLINE" "migrations.deadlineSeconds"
   "TIDEGATE_DRAIN_DELAY" "drain.delaySeconds"
-  "TIDEGATE_DRAIN_TIMEOUT" "drain.timeoutSeconds"
+  "TIDEGATE_DRAIN_TIMEOUT" "drain.timeoutSeconds and worker.drain.timeoutSeconds"
   "TIDEGATE_IMAGE" "image"
   "TIDEGATE_LOCK_TIMEOUT" "migrations.lockTimeoutSeconds"
   "TIDEGATE_PORT" "service.port"
@@ -60,6 +60,10 @@ problems are told at once, each with the value's name and what to do.
 {{- end -}}
 {{- if eq (include "tidegate-service.serviceAccountName" .) (include "tidegate-service.migrationName" .) -}}
 {{- $problems = append $problems (printf "serviceAccount.name is %s-migrate, which belongs to the migration and is made anew at every release: choose another" $fullname) -}}
+{{- end -}}
+
+{{- if and .Values.worker.enabled (not .Values.worker.args) -}}
+{{- $problems = append $problems "worker.enabled needs worker.args: the command that works off the queue, for example [python, -m, orders, worker]" -}}
 {{- end -}}
 
 {{- if .Values.autoscaling.enabled -}}
