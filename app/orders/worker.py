@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from orders.core.cache import Cache
 from orders.core.database import create_engine, create_sessions
 from orders.core.settings import OrdersSettings
+from orders.core.shared import Shared
 from orders.outbound.payment_provider import open_provider
 from orders.tasks.catalogue import TASKS
 from orders.tasks.runner import work
@@ -24,13 +26,17 @@ def main(settings: OrdersSettings) -> int:
             "a pooler, which forgets listeners: set it to the database past the pooler"
         )
     engine = create_engine(settings)
+    shared = Shared(settings.cache_url.get_secret_value()) if settings.cache_url else None
+    cache = Cache(settings.cache_seconds, shared)  # which it does not read, and its writes end
 
     async def run(worker: Worker) -> None:
         try:
             async with open_provider(settings) as payments:
-                resources = Resources(create_sessions(engine), payments)
+                resources = Resources(create_sessions(engine, cache.forget), payments)
                 await work(worker, settings, resources, TASKS)
         finally:
+            if shared:
+                await shared.close()
             await engine.dispose()
 
     return run_worker(run, name="orders-worker", engine=engine)

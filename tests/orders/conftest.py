@@ -28,6 +28,8 @@ from orders.models import User
 from tests.orders.databases import copy_database, migrate
 from tests.orders.factories import principal_of
 from tests.postgres import create_database, drop_database
+from tests.redis_server import RedisServer
+from tests.redis_server import redis_server as run_redis_server
 from tidegate.database import asyncpg_url
 
 # Not http: the refresh cookie is for secure connections only.
@@ -61,19 +63,29 @@ def own_url(postgres: str, orders_template: str) -> Iterator[str]:
     drop_database(postgres, name)
 
 
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    with run_redis_server(tmp_path) as server:
+        yield server
+
+
 def settings_of(url: str, **changes: Any) -> OrdersSettings:  # noqa: ANN401 - any setting
     """The settings of a test: a slow machine must not look like a database that is away."""
     wanted: dict[str, Any] = {"env": "development", "DATABASE_URL": url}
     patience = {"database_pool_timeout": 60, "database_command_timeout": 60}
-    return OrdersSettings(**(wanted | patience | changes))
+    # What a test rolls back no cache hears of, and all tests have one address.
+    apart = {"cache_seconds": 0, "login_rate_limit": "off"}
+    return OrdersSettings(**(wanted | patience | apart | changes))
 
 
 @pytest.fixture(scope="session")
-def shared_app(shared_url: str) -> Iterator[FastAPI]:
+def shared_app(shared_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     """One application for all tests that roll back; each gives it sessions of its own."""
+    files = tmp_path_factory.mktemp("files")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIDEGATE_LOG_FORMAT", "off")  # the process's log is pytest's
-        yield create_app(settings_of(shared_url))
+        yield create_app(settings_of(shared_url, files_directory=files))
 
 
 @pytest.fixture
@@ -99,10 +111,11 @@ async def session(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 @pytest.fixture
 def app(shared_app: FastAPI, sessions: Sessions) -> Iterator[FastAPI]:
     """The application on this test's transaction."""
-    before = shared_app.state.sessions
-    shared_app.state.sessions = sessions
+    state = shared_app.state
+    before = state.sessions, state.readers
+    state.sessions = state.readers = sessions
     yield shared_app
-    shared_app.state.sessions = before
+    state.sessions, state.readers = before
     shared_app.dependency_overrides.clear()
 
 

@@ -39,7 +39,7 @@ async def make_user(session: AsyncSession, **values: Any) -> User:  # noqa: ANN4
 
 def principal_of(user: User) -> Principal:
     """The user, as a request of theirs knows them."""
-    return Principal(user.id, Role(user.role))
+    return Principal(user.id, Role(user.role), token_version=user.token_version)
 
 
 async def make_product(session: AsyncSession, **values: Any) -> Product:  # noqa: ANN401 - any column

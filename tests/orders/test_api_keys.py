@@ -28,7 +28,7 @@ Writer = Annotated[Principal, allow(Scope.ORDERS_READ, Scope.ORDERS_WRITE)]
 async def machine(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of routes that ask for scopes, beside the service's own."""
     probe = FastAPI()
-    for name in ("settings", "sessions", "passwords", "tokens"):
+    for name in ("settings", "sessions", "readers", "passwords", "tokens"):
         setattr(probe.state, name, getattr(app.state, name))
     errors.install(probe, {})
 

@@ -47,6 +47,31 @@ async def test_of_six_who_register_one_address_at_once_one_gets_it(live: Live) -
     assert {problem["detail"] for problem in refused} == {"another user has this e-mail address"}
 
 
+async def test_of_admins_who_all_leave_at_once_one_is_kept(live: Live) -> None:
+    for _ in range(3):
+        async with live.sessions() as session:
+            admins = [await make_user(session, role=Role.ADMIN) for _ in range(4)]
+        tokens = [live.app.state.tokens.issue(each.id, Role.ADMIN, 0) for each in admins]
+        changes = [{"role": "customer"}, {"is_active": False}, None, {"role": "customer"}]
+        answers = await asyncio.gather(
+            *(
+                live.client.request(
+                    "PATCH" if change else "DELETE",
+                    f"/api/v1/users/{admin.id}",
+                    json=change,
+                    headers={"authorization": f"Bearer {token}"},
+                )
+                for admin, token, change in zip(admins, tokens, changes, strict=True)
+            )
+        )
+        assert sorted(answer.status_code for answer in answers)[3] == 409
+        async with live.sessions() as session:
+            left = select(User).where(User.role == Role.ADMIN, User.is_active)
+            (kept,) = (await session.scalars(left)).all()
+            await session.delete(kept)
+            await session.commit()
+
+
 async def test_a_login_that_overlaps_with_signing_out_everywhere_gives_nothing_of_use(
     live: Live,
 ) -> None:

@@ -131,16 +131,6 @@ async def test_a_key_is_kept_for_a_day_and_then_new_again(
     assert (await place(client, tea, 2)).content == second.content
 
 
-async def test_expired_keys_go_when_new_ones_come(
-    client: httpx.AsyncClient, session: AsyncSession, ann: User, tea: Product
-) -> None:
-    for key in "abc":
-        await place(client, tea, key=key)
-    await expire(session)
-    await place(client, tea, key="new")
-    assert (await session.scalars(select(IdempotencyKey.key))).all() == ["new"]
-
-
 async def test_without_a_key_every_order_is_a_new_one(
     client: httpx.AsyncClient, session: AsyncSession, ann: User, tea: Product
 ) -> None:

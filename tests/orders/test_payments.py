@@ -99,26 +99,27 @@ async def for_another_order(_: PaymentServer, asked: Asked) -> bytes:
         hang_up,
         endless,
         for_another_order,
-        saying(b"SSH-2.0-OpenSSH_9.2\r\n"),
+        saying(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
         saying(http(200, b"<html>Please sign in to the WiFi</html>", "text/html")),
         saying(http(201, b'{"status": "authorised"}', "application/json")),
         saying(http(201, b"\xff\xfe\x00" * 50, "application/json")),
-        saying(b"HTTP/1.1 201 Created\r\ncontent-length: 999\r\n\r\n{"),
     ],
 )
 async def test_whatever_is_no_clear_answer_is_unsure_and_asked_again_with_the_same_key(
     server: PaymentServer, answer: Answer
 ) -> None:
     server.answer = answer
-    async with opened(server, payments_timeout=1.2) as provider:
+    async with opened(server, payments_timeout=30) as provider:
         outcome = await ask(provider)
     assert outcome.verdict is Verdict.UNSURE
     assert len({asked.key for asked in server.asked}) == 1
-    # The last one keeps the connection and says nothing more: as slow as one that hangs.
-    assert len(server.asked) >= 2
+    assert len(server.asked) == 3
 
 
-@pytest.mark.parametrize("answer", [hang, dribble])
+@pytest.mark.parametrize(
+    "answer",
+    [hang, dribble, saying(b"HTTP/1.1 201 Created\r\ncontent-length: 999\r\n\r\n{")],
+)
 async def test_one_that_hangs_costs_no_more_than_the_timeout(
     server: PaymentServer, answer: Answer
 ) -> None:

@@ -140,7 +140,7 @@ def probe(app: FastAPI) -> FastAPI:
     async def teapot() -> None:
         raise HTTPException(418, "short and stout", headers={"x-spout": "here"})
 
-    @probe.get("/sql")
+    @probe.post("/sql")
     async def sql(statement: str, session: Session) -> None:
         async with transaction(session):
             await session.execute(text(statement))
@@ -190,13 +190,13 @@ async def test_what_the_database_refuses_is_told_at_the_boundary(
 ) -> None:
     await make_user(session)
     async with client_of(probe) as client:
-        answer = await client.get("/sql", params={"statement": statement})
+        answer = await client.post("/sql", params={"statement": statement})
         told = problem(answer, status)
         assert detail is None or told.detail == detail
         assert (answer.headers.get("retry-after") == "2") == (status == 503)
         assert "INSERT" not in answer.text
         # What was refused is rolled back, and the next request finds everything as it was.
-        assert (await client.get("/sql", params={"statement": "SELECT 1"})).status_code == 200
+        assert (await client.post("/sql", params={"statement": "SELECT 1"})).status_code == 200
 
 
 async def test_a_database_that_is_away_is_a_503_and_it_comes_back_by_itself(
@@ -257,7 +257,7 @@ async def test_the_document_declares_every_error_as_a_problem(client: httpx.Asyn
         for operation in path.values()
     }
     for operation in operations.values():
-        assert {"500", "503"} <= operation["responses"].keys()
+        assert {"429", "500", "503"} <= operation["responses"].keys()
         assert operation["summary"]
         assert operation["tags"]
         for status, response in operation["responses"].items():
@@ -265,11 +265,11 @@ async def test_the_document_declares_every_error_as_a_problem(client: httpx.Asyn
                 assert [*response["content"]] == ["application/problem+json"]
             assert response["description"]
     declared = {name: {*operation["responses"]} for name, operation in operations.items()}
-    assert declared["register"] == {"201", "400", "409", "415", "422", "500", "503"}
-    assert declared["login"] == {"200", "400", "401", "403", "422", "500", "503"}
-    assert declared["list_users"] == {"200", "401", "403", "422", "500", "503"}
+    assert declared["register"] == {"201", "400", "409", "413", "415", "422", "429", "500", "503"}
+    assert declared["login"] == {"200", "400", "401", "403", "413", "422", "429", "500", "503"}
+    assert declared["list_users"] == {"200", "401", "403", "422", "429", "500", "503"}
 
 
 def test_a_route_that_takes_nothing_declares_nothing_it_cannot_answer() -> None:
     document = {"paths": {"/x": {"get": {"responses": {"200": {"description": "Fine."}}}}}}
-    assert {*complete(document)["paths"]["/x"]["get"]["responses"]} == {"200", "500", "503"}
+    assert {*complete(document)["paths"]["/x"]["get"]["responses"]} == {"200", "429", "500", "503"}

@@ -67,7 +67,7 @@ async def place(live: Live, count: int) -> list[Payment]:
 
 
 async def until_done(live: Live) -> None:
-    async with asyncio.timeout(60), live.sessions() as session:
+    async with asyncio.timeout(150), live.sessions() as session:
         while await session.scalar(text("SELECT count(*) FROM pgqueuer")):
             await session.rollback()
             await asyncio.sleep(0.1)

@@ -103,6 +103,30 @@ async def test_an_admin_changes_and_deletes_anybody(
     assert (await client.patch(path(ann), json={"name": "X"})).status_code == 404
 
 
+@pytest.mark.parametrize("change", [{"role": "customer"}, {"is_active": False}, None])
+async def test_the_last_active_admin_stays_one(
+    client: httpx.AsyncClient,
+    session: AsyncSession,
+    sign_in: SignIn,
+    admin: User,
+    *,
+    change: object,
+) -> None:
+    asleep = await make_user(session, role=Role.ADMIN, is_active=False)
+    sign_in(admin)
+
+    async def leave() -> int:
+        method = "PATCH" if change else "DELETE"
+        answer = await client.request(method, path(admin), json=change)
+        return answer.status_code
+
+    assert await leave() == 409
+    same = await client.patch(path(admin), json={"role": "admin", "name": "Zoe II"})
+    assert (same.status_code, same.json()["role"]) == (200, "admin")
+    assert (await client.patch(path(asleep), json={"is_active": True})).status_code == 200
+    assert await leave() in {200, 204}
+
+
 @pytest.mark.parametrize("change", [{"role": "admin"}, {"is_active": True}])
 async def test_nobody_raises_their_own_standing(
     client: httpx.AsyncClient, sign_in: SignIn, ann: User, change: dict[str, Any]

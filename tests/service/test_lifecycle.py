@@ -21,11 +21,11 @@ def test_a_migrated_database_makes_the_service_ready_live_and_measured(
     serve: Serve, migrated_url: str
 ) -> None:
     service = serve(DATABASE_URL=migrated_url)
-    ready = service.until_ready()
-    assert ready.json()["status"] == "ok"
+    ready = service.until(lambda answer: answer.json()["status"] == "ok")
     checks = ready.json()["checks"]
     assert {name: check["status"] for name, check in checks.items()} == {
         "database": "ok",
+        "events": "ok",
         "schema": "ok",
     }
     assert all(0 < check["seconds"] < 2 for check in checks.values())

@@ -21,13 +21,20 @@ from orders.core.errors import (
     PreconditionRequiredError,
     UnauthenticatedError,
 )
+from orders.core.exports import Exports as ExportPool
 from orders.core.passwords import Passwords as PasswordHasher
 from orders.core.settings import OrdersSettings
 from orders.core.tokens import Tokens as AccessTokens
 from orders.outbound.payment_provider import PaymentProvider
 from orders.services.auth import Auth as AuthService
+from orders.services.catalogue import Catalogue as CatalogueService
+from orders.services.catalogue import ShopWindow
 from orders.services.idempotency import Once
+from orders.storage.seam import NotConfiguredError, Storage
+from orders.stream.hub import Hub as StreamHub
 from tidegate import bind_user
+
+_READING: Final = frozenset({"GET", "HEAD"})
 
 _bearer: Final = OAuth2PasswordBearer(
     tokenUrl="/api/v1/auth/login", refreshUrl="/api/v1/auth/refresh", auto_error=False
@@ -37,7 +44,9 @@ _api_key: Final = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
     """One session for the request; its connection is back in the pool before the answer goes."""
-    async with connection.app.state.sessions() as session:
+    state = connection.app.state
+    reads = connection.scope["method"] in _READING
+    async with state.readers() if reads else state.sessions() as session:
         yield session
 
 
@@ -65,10 +74,32 @@ async def get_payments(connection: HTTPConnection) -> PaymentProvider | None:
     return provider
 
 
+async def get_storage(connection: HTTPConnection) -> Storage:
+    """Where files are kept."""
+    storage: Storage | None = connection.app.state.storage
+    if storage is None:
+        raise NotConfiguredError(
+            "no files are kept here: set APP_FILES_DIRECTORY or APP_FILES_BUCKET"
+        )
+    return storage
+
+
+async def get_exports(connection: HTTPConnection) -> ExportPool:
+    """What makes exports."""
+    exports: ExportPool = connection.app.state.exports
+    return exports
+
+
 async def get_tokens(connection: HTTPConnection) -> AccessTokens:
     """What issues and reads access tokens."""
     tokens: AccessTokens = connection.app.state.tokens
     return tokens
+
+
+async def get_hub(connection: HTTPConnection) -> StreamHub:
+    """What tells clients of events."""
+    hub: StreamHub = connection.app.state.hub
+    return hub
 
 
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
@@ -76,7 +107,10 @@ Sessions = Annotated[SessionFactory, Depends(get_sessions)]
 Settings = Annotated[OrdersSettings, Depends(get_settings)]
 Passwords = Annotated[PasswordHasher, Depends(get_passwords)]
 Tokens = Annotated[AccessTokens, Depends(get_tokens)]
+Hub = Annotated[StreamHub, Depends(get_hub)]
 Payments = Annotated[PaymentProvider | None, Depends(get_payments)]
+Files = Annotated[Storage, Depends(get_storage)]
+Exports = Annotated[ExportPool, Depends(get_exports)]
 
 
 async def get_auth(connection: HTTPConnection, session: Session) -> AuthService:
@@ -112,6 +146,18 @@ async def optional_user(
 
 
 OptionalUser = Annotated[Principal | None, Depends(optional_user)]
+
+
+async def get_catalogue(
+    connection: HTTPConnection, session: Session, principal: OptionalUser
+) -> CatalogueService:
+    """The catalogue: for strangers from cache and replica, else from the primary."""
+    state = connection.app.state
+    window = None if principal else ShopWindow(state.sessions, state.replica, state.cache)
+    return CatalogueService(session, window)
+
+
+Catalogue = Annotated[CatalogueService, Depends(get_catalogue)]
 
 
 async def current_user(principal: OptionalUser) -> Principal:

@@ -31,6 +31,8 @@ class Principal:
     scopes: frozenset[Scope] = frozenset(Scope)
     api_key_id: UUID | None = None
     """The key that spoke for the user; ``None`` if the user did."""
+    token_version: int = 0
+    """The user's when they signed in; of no meaning if a key spoke for them."""
 
     @property
     def is_admin(self) -> bool:

@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 
 # Classes of SQLSTATE: connection, no such database, login, out of resources, not now, shutdown.
 _AWAY: Final = ("08", "3D", "28", "53", "55000", "57P")
+# asyncpg lets the socket's own errors through when it cannot connect, or not in time.
+_UNREACHABLE: Final = (PoolTimeoutError, ConnectionError, TimeoutError, gaierror)
 # Unique, foreign key, exclusion, check. NOT NULL is left out: no client can mean that.
 _CONFLICTS: Final = ("23505", "23503", "23P01", "23514")
 _IN_EACH_OTHERS_WAY: Final = ("40001", "40P01")  # serialization failure, deadlock
@@ -85,6 +87,13 @@ class UnprocessableError(DomainError):
         self.problem = FieldProblem(field=field, reason=reason, code=code)
 
 
+class TooManyError(DomainError):
+    """Who asks has as much as one may have."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    headers: ClassVar[Mapping[str, str]] = _RETRY_AFTER
+
+
 class BusyError(DomainError):
     """The service could, but not now."""
 
@@ -134,6 +143,13 @@ class ProblemResponse(Response):
         super().__init__(problem.model_dump_json(exclude_none=True), status, headers)
 
 
+def is_away(error: Exception) -> bool:
+    """Tell whether an error of a session is that its database does not answer now."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or _sqlstate(error).startswith(_AWAY)
+    return isinstance(error, _UNREACHABLE)
+
+
 def install(app: FastAPI, conflicts: Mapping[str, str]) -> None:
     """Answer every error with a problem.
 
@@ -155,8 +171,7 @@ def install(app: FastAPI, conflicts: Mapping[str, str]) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(IntegrityError, integrity)
     app.add_exception_handler(DBAPIError, _database)
-    # asyncpg lets the socket's own errors through when it cannot connect, or not in time.
-    for kind in (PoolTimeoutError, ConnectionError, TimeoutError, gaierror):
+    for kind in _UNREACHABLE:
         app.add_exception_handler(kind, _away)
     app.add_exception_handler(Exception, _failed)
 
@@ -182,11 +197,10 @@ async def _http(_: Request, error: Exception) -> Response:
 
 async def _database(_: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)  # noqa: S101
-    state = _sqlstate(error)
-    if state in _IN_EACH_OTHERS_WAY:
+    if _sqlstate(error) in _IN_EACH_OTHERS_WAY:
         detail = "two requests were in each other's way, and this one gave way; try again"
         return ProblemResponse(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=_RETRY_AFTER)
-    if error.connection_invalidated or state.startswith(_AWAY):
+    if is_away(error):
         return await _away(_, error)
     raise error
 

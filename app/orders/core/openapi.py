@@ -20,9 +20,11 @@ _MEANINGS: Final = {
     404: "What the request names does not exist.",
     409: "The request contradicts what is stored.",
     412: "If-Match names another version than the one of now.",
+    413: "The body is larger than what is read here.",
     415: "The body is not of a content type that is read here.",
     422: "Parts of the request are malformed; `errors` says which and why.",
     428: "If-Match is missing.",
+    429: "Too many; `Retry-After` says when to try again.",
     500: "The service has a fault.",
     503: "The service cannot answer now; `Retry-After` says when to try again.",
 }
@@ -43,8 +45,8 @@ LOCATION: Final[dict[str, Any]] = {
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Declare the errors a route decides for itself: ``responses=problems(404, 409)``.
 
-    What any route may answer (400, 415, 422, 500, 503, and 401 where credentials are read) is
-    declared by :func:`install`.
+    What any route may answer (400, 413, 415, 422, 429, 500, 503, and 401 where credentials are
+    read) is declared by :func:`install`.
     """
     return {status: _described(status) for status in statuses}
 
@@ -100,12 +102,12 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _implied(operation: dict[str, Any]) -> Iterator[int]:
     """List the errors that the shape of an operation makes possible."""
-    yield from (500, 503)
+    yield from (429, 500, 503)
     if operation.get("security"):
         yield 401
     body = operation.get("requestBody", {}).get("content", {})
     if body:
-        yield 400
+        yield from (400, 413)
     if "application/json" in body:
         yield 415
     if body or operation.get("parameters"):

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from orders.core.media_types import ENDINGS
+from orders.core.rates import Rate
+from orders.core.shared import check_url
 from orders.core.signing import LEAST_SECRET_BYTES, KeyRing, read_private_key, read_public_keys
 from tidegate.database import asyncpg_url
 
+_MIB: Final = 1024 * 1024
 _PUBLISHED: Final = "for development only: everybody can read this"
+
+
+def _read_rate(value: object) -> object:
+    return Rate.parse(value) if isinstance(value, str) else value
+
+
+RateSetting = Annotated[Rate | None, NoDecode, BeforeValidator(_read_rate)]
 
 
 class OrdersSettings(BaseSettings):
@@ -40,6 +53,11 @@ class OrdersSettings(BaseSettings):
     )
     database_command_timeout: float = Field(
         5.0, gt=0, description="Seconds that one statement may take before the request fails."
+    )
+    database_read_url: SecretStr | None = Field(
+        None,
+        validation_alias="DATABASE_READ_URL",
+        description="A read replica. Who shows no credentials is served the catalogue from it.",
     )
     direct_url: SecretStr | None = Field(
         None,
@@ -86,10 +104,94 @@ class OrdersSettings(BaseSettings):
     )
     browser_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Origins, separated by commas, whose pages may use the refresh cookie beside "
-        "those on the service's own host. For example: https://shop.example.org",
+        description="Origins, separated by commas, whose pages may use the API (CORS) and the "
+        "refresh cookie, beside those on the service's own host. For example: "
+        "https://shop.example.org",
+    )
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names, separated by commas, that the service answers to; without any, to "
+        "all. For example: shop.example.org,*.shop.example.org",
+    )
+    body_bytes: int = Field(
+        _MIB, ge=1024, le=1024 * _MIB, description="How large a request's body may be."
+    )
+    cache_url: SecretStr | None = Field(
+        None,
+        validation_alias="CACHE_URL",
+        description="A Redis or Valkey where all replicas count requests and cache together. For "
+        "example: redis://:password@host:6379/0",
+    )
+    cache_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=3600,
+        description="How old the catalogue may be that is shown without credentials; 0 caches "
+        "nothing.",
+    )
+    rate_limit: RateSetting = Field(
+        None,
+        description="Requests that one user, or one address without credentials, may make. For "
+        "example: 600/minute. Behind a proxy set FORWARDED_ALLOW_IPS first: all clients have its "
+        "address otherwise.",
+    )
+    login_rate_limit: RateSetting = Field(
+        Rate(60, 60),
+        description="Tries to sign in or to register that one address may make; off for no limit.",
     )
 
+    streams: int = Field(
+        5000, ge=1, le=100_000, description="WebSockets and event streams one process may serve."
+    )
+    streams_per_user: int = Field(
+        20, ge=1, le=100_000, description="Of those, how many one user may have at a time."
+    )
+    stream_heartbeat: float = Field(
+        20.0, gt=0, le=3600, description="Seconds of silence on a stream before it says it lives."
+    )
+    files_directory: Path | None = Field(
+        None,
+        description="Where uploaded files are kept: a directory of a volume that all replicas "
+        "mount. Without it and APP_FILES_BUCKET there are no files.",
+    )
+    files_bucket: str | None = Field(
+        None,
+        description="Keeps files in this bucket instead. Credentials and region are read from "
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or are the pod's identity.",
+    )
+    files_endpoint: HttpUrl | None = Field(
+        None, description="What speaks S3, unless it is Amazon. For example: http://minio:9000"
+    )
+    file_bytes: int = Field(
+        10 * _MIB, ge=1, le=5 * 1024 * _MIB, description="How large one file may be."
+    )
+    files_bytes: int = Field(
+        50 * _MIB,
+        ge=1,
+        le=50 * 1024 * _MIB,
+        description="How large the files of one request may be together.",
+    )
+    files_at_once: int = Field(
+        10, ge=1, le=1000, description="How many files one request may bring."
+    )
+    file_types: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("application/pdf", "image/gif", "image/jpeg", "image/png", "image/webp", "text/plain"),
+        description="Types of files that are taken, separated by commas. Known are "
+        f"{', '.join(ENDINGS)}.",
+    )
+    upload_seconds: float = Field(
+        300.0, gt=0, le=1800, description="Seconds that an upload may take."
+    )
+    exports_at_once: int = Field(
+        2,
+        ge=1,
+        le=50,
+        description="CSV exports that one process makes at a time; each holds a "
+        "connection to the database, of a pool of their own.",
+    )
+    export_seconds: float = Field(
+        600.0, gt=0, le=24 * 3600, description="Seconds that a CSV export may take."
+    )
     payments_url: HttpUrl | None = Field(
         None,
         description="The payment provider's API. Without it orders are not paid for here.",
@@ -111,11 +213,41 @@ class OrdersSettings(BaseSettings):
         "another one.",
     )
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_read_url")
     @classmethod
-    def _names_postgresql(cls, value: SecretStr) -> SecretStr:
-        asyncpg_url(value.get_secret_value())
+    def _names_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            asyncpg_url(value.get_secret_value())
         return value
+
+    @field_validator("cache_url")
+    @classmethod
+    def _names_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            check_url(value.get_secret_value())
+        return value
+
+    @field_validator("trusted_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        hosts = tuple(each.strip().lower() for each in value.split(",") if each.strip())
+        for host in hosts:
+            if not re.fullmatch(r"(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]", host):
+                raise ValueError(f"{host} is no host; write shop.example.org, without a port")
+        return hosts
+
+    @field_validator("file_types", mode="before")
+    @classmethod
+    def _split_types(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        types = tuple(each.strip().lower() for each in value.split(",") if each.strip())
+        for each in types:
+            if each not in ENDINGS:
+                raise ValueError(f"{each} is not known here; take some of {', '.join(ENDINGS)}")
+        return types
 
     @field_validator("jwt_secret")
     @classmethod
@@ -155,6 +287,12 @@ class OrdersSettings(BaseSettings):
             ):
                 raise ValueError(f"{origin} is no origin; write https://shop.example.org")
         return origins
+
+    @model_validator(mode="after")
+    def _keeps_files_in_one_place(self) -> Self:
+        if self.files_directory and self.files_bucket:
+            raise ValueError("APP_FILES_DIRECTORY and APP_FILES_BUCKET are both set; take one")
+        return self
 
     @model_validator(mode="after")
     def _has_secrets_of_its_own(self) -> Self:

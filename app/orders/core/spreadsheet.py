@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, case, func, literal
+
+_BEGIN_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 def neutral(text: str) -> str:
     """Return the text so that no spreadsheet takes it for a formula.
 
     One that begins as a formula does gets an apostrophe before it, which spreadsheets do not show.
     """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    return f"'{text}" if text.startswith(_BEGIN_FORMULAS) else text
+
+
+def neutral_sql(column: SQLColumnExpression[str]) -> ColumnElement[str]:
+    """Return what :func:`neutral` does as an expression, for rows that Python never sees."""
+    begins = func.left(column, 1).in_(_BEGIN_FORMULAS)
+    return case((begins, literal("'").concat(column)), else_=column)

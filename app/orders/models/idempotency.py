@@ -24,4 +24,6 @@ class IdempotencyKey(Base):
     """A hash of what was asked."""
     answer: Mapped[str | None] = mapped_column(Text)
     """Null only inside the transaction that makes it."""
+    is_final: Mapped[bool] = mapped_column(server_default="true")
+    """Whether it is the last word: else what it began goes on, outside of that transaction."""
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, DateTime, ForeignKey, Text, UniqueConstraint, func
+from sqlalchemy import ARRAY, DateTime, ForeignKey, Index, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orders.models.base import Base
@@ -17,6 +17,8 @@ class User(Base):
     __tablename__ = "users"
     __table_args__ = (
         UniqueConstraint("email", info={"conflict": "another user has this e-mail address"}),
+        # The few whose number must not come to nothing.
+        Index("ix_users_admins", "id", postgresql_where=text("role = 'admin' AND is_active")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
@@ -54,7 +56,7 @@ class RefreshToken(Base):
     family_id: Mapped[UUID] = mapped_column(
         ForeignKey("refresh_families.id", ondelete="CASCADE"), index=True
     )
-    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
     used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 

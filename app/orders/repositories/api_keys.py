@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ARRAY, Uuid, any_, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.core.access import Role, Scope
 from orders.models import ApiKey, User
+
+_GOOD: Final = (
+    ApiKey.revoked_at.is_(None),
+    or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +44,26 @@ async def find_good(session: AsyncSession, prefix: str) -> Good | None:
         .join(User, User.id == ApiKey.user_id)
         .where(
             ApiKey.prefix == prefix,
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+            *_GOOD,
             User.is_active,
         )
     )
     row = (await session.execute(query)).one_or_none()
     if row is None:
         return None
-    # A scope that a newer release has given, and this one does not know, is passed over.
-    scopes = frozenset(Scope(each) for each in row.scopes if each in set(Scope))
-    return Good(row.id, row.key_hash, scopes, row.user_id, Role(row.role))
+    return Good(row.id, row.key_hash, _scopes(row.scopes), row.user_id, Role(row.role))
+
+
+async def good_among(
+    session: AsyncSession, key_ids: Collection[UUID]
+) -> dict[UUID, frozenset[Scope]]:
+    """Read the scopes of those keys that are neither revoked nor expired."""
+    if not key_ids:
+        return {}
+    query = select(ApiKey.id, ApiKey.scopes).where(
+        ApiKey.id == any_(literal(list(key_ids), ARRAY(Uuid))), *_GOOD
+    )
+    return {row.id: _scopes(row.scopes) for row in await session.execute(query)}
 
 
 async def list_of(session: AsyncSession, user_id: UUID) -> Sequence[ApiKey]:
@@ -75,3 +90,8 @@ async def revoke(session: AsyncSession, key_id: UUID) -> None:
         .values(revoked_at=func.now())
         .execution_options(synchronize_session=False)
     )
+
+
+def _scopes(stored: Sequence[str]) -> frozenset[Scope]:
+    # A scope that a newer release has given, and this one does not know, is passed over.
+    return frozenset(Scope(each) for each in stored if each in set(Scope))

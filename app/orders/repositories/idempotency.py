@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.models import IdempotencyKey
-
-_PRUNED_AT_A_TIME: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +19,7 @@ class Kept:
 
     fingerprint: bytes
     answer: str
+    is_final: bool
 
 
 async def claim(
@@ -41,42 +39,45 @@ async def claim(
             "fingerprint": new.excluded.fingerprint,
             "expires_at": new.excluded.expires_at,
             "answer": None,
+            "is_final": True,
         },
         where=IdempotencyKey.expires_at <= func.now(),
     ).returning(IdempotencyKey.key)
     if (await session.execute(row)).one_or_none():
         return None
     # The conflict has locked the row, so nobody prunes it in between.
-    kept = select(IdempotencyKey.fingerprint, IdempotencyKey.answer).where(
-        IdempotencyKey.user_id == user_id, IdempotencyKey.key == key
+    kept = select(IdempotencyKey.fingerprint, IdempotencyKey.answer, IdempotencyKey.is_final).where(
+        *_is(user_id, key)
     )
     found = (await session.execute(kept)).one()
-    return Kept(found.fingerprint, found.answer)
+    return Kept(found.fingerprint, found.answer, found.is_final)
 
 
-async def keep(session: AsyncSession, user_id: UUID, key: str, answer: str) -> None:
-    """Store the answer under the key that this transaction has taken.
-
-    A few that have expired go at the same time: no more are left than requests come, and nothing
-    has to run by the clock.
-    """
-    table = IdempotencyKey.__table__.c
-    expired = (
-        select(table.user_id, table.key)
-        .where(table.expires_at <= func.now())
-        .limit(_PRUNED_AT_A_TIME)
-        .with_for_update(skip_locked=True)
-    )
-    pruned = (
-        delete(IdempotencyKey)
-        .where(tuple_(IdempotencyKey.user_id, IdempotencyKey.key).in_(expired))
-        .returning(IdempotencyKey.key)
-        .cte("pruned")
-    )
+async def keep(
+    session: AsyncSession, user_id: UUID, key: str, answer: str, *, is_final: bool
+) -> None:
+    """Store the answer under the key that this transaction has taken."""
     await session.execute(
         update(IdempotencyKey)
-        .where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key)
-        .values(answer=answer)
-        .add_cte(pruned)
+        .where(*_is(user_id, key))
+        .values(answer=answer, is_final=is_final)
         .execution_options(synchronize_session=False)
     )
+
+
+async def conclude(session: AsyncSession, user_id: UUID, key: str, answer: str) -> str:
+    """Store the last word, once; return the one that is stored."""
+    query = (
+        update(IdempotencyKey)
+        .where(*_is(user_id, key), ~IdempotencyKey.is_final)
+        .values(answer=answer, is_final=True)
+        .returning(IdempotencyKey.answer)
+        .execution_options(synchronize_session=False)
+    )
+    if ours := await session.scalar(query):
+        return ours
+    return await session.scalar(select(IdempotencyKey.answer).where(*_is(user_id, key))) or answer
+
+
+def _is(user_id: UUID, key: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return IdempotencyKey.user_id == user_id, IdempotencyKey.key == key

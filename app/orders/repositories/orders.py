@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, selectinload
+from sqlalchemy.orm import InstrumentedAttribute, joinedload, selectinload
+from sqlalchemy.orm.attributes import set_committed_value
 
 from orders.core.order_states import OrderStatus
 from orders.models import Order
@@ -19,6 +20,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+# Made once: to put it together takes as long as the database takes to answer it.
+_WITH_LINES: Final = (
+    select(Order)
+    .where(Order.id == bindparam("order_id"))
+    .options(joinedload(Order.lines))
+    .execution_options(populate_existing=True)
+)
+
+
 async def add(session: AsyncSession, order: Order) -> None:
     """Insert an order with its lines; its id, status, version and time come back with it."""
     session.add(order)
@@ -26,13 +36,31 @@ async def add(session: AsyncSession, order: Order) -> None:
 
 
 async def get(session: AsyncSession, order_id: UUID) -> Order | None:
-    """Read one order with its lines."""
-    return (await session.scalars(_one(order_id))).one_or_none()
+    """Read one order with its lines, as it is stored now."""
+    found = await session.scalars(_WITH_LINES, {"order_id": order_id})
+    return found.unique().one_or_none()
 
 
 async def lock(session: AsyncSession, order_id: UUID) -> Order | None:
     """Read one order with its lines, and let nobody else change it until the transaction ends."""
     return (await session.scalars(_one(order_id).with_for_update(key_share=True))).one_or_none()
+
+
+async def move(session: AsyncSession, order: Order, to: OrderStatus) -> bool:
+    """Bring an order into another state if it is still in the one it was read in; tell whether."""
+    query = (
+        update(Order)
+        .where(Order.id == order.id, Order.status == order.status)
+        .values(status=to, version=Order.version + 1)
+        .returning(Order.version)
+        .execution_options(synchronize_session=False)
+    )
+    version = await session.scalar(query)
+    if version is None:
+        return False
+    set_committed_value(order, "status", to)
+    set_committed_value(order, "version", version)
+    return True
 
 
 async def list_page(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from orders.core.order_states import OrderStatus
-from orders.models import Order, Payment
+from orders.models import Payment
 from orders.outbound.payment_answers import Outcome, Verdict
 
 
@@ -24,6 +24,13 @@ async def get(session: AsyncSession, payment_id: UUID) -> Payment | None:
     return await session.get(Payment, payment_id, populate_existing=True)
 
 
+async def of_order(session: AsyncSession, order_id: UUID) -> Sequence[Payment]:
+    """Read the payments of an order, the latest first."""
+    query = select(Payment).where(Payment.order_id == order_id)
+    latest = query.order_by(Payment.created_at.desc()).execution_options(populate_existing=True)
+    return (await session.scalars(latest)).all()
+
+
 async def settle(session: AsyncSession, payment_id: UUID, outcome: Outcome) -> bool:
     """Write down what the provider has answered, once; return whether this was the first."""
     query = (
@@ -36,20 +43,6 @@ async def settle(session: AsyncSession, payment_id: UUID, outcome: Outcome) -> b
             settled_at=func.now(),
         )
         .returning(Payment.id)
-        .execution_options(synchronize_session=False)
-    )
-    return (await session.scalars(query)).one_or_none() is not None
-
-
-async def move_order(
-    session: AsyncSession, order_id: UUID, now: OrderStatus, to: OrderStatus
-) -> bool:
-    """Move an order on if it stands where it is thought to; return whether it did."""
-    query = (
-        update(Order)
-        .where(Order.id == order_id, Order.status == now)
-        .values(status=to, version=Order.version + 1)
-        .returning(Order.id)
         .execution_options(synchronize_session=False)
     )
     return (await session.scalars(query)).one_or_none() is not None

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.core.access import Role
 from orders.models import RefreshFamily, RefreshToken, User
+from orders.repositories.expired import delete_expired
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +98,17 @@ async def revoke_family(session: AsyncSession, family_id: UUID) -> UUID | None:
         .execution_options(synchronize_session=False)
     )
     return (await session.scalars(query)).one_or_none()
+
+
+async def prune(session: AsyncSession, most: int) -> int:
+    """Delete tokens that have expired, at most so many, and families that have none left.
+
+    Until then one that was used stays: a second use is to be known for what it is. Returns how
+    many tokens.
+    """
+    expired = delete_expired(RefreshToken, most).returning(RefreshToken.family_id)
+    families = (await session.scalars(expired)).all()
+    left = select(RefreshToken).where(RefreshToken.family_id == RefreshFamily.id).exists()
+    empty = delete(RefreshFamily).where(RefreshFamily.id.in_(set(families)), ~left)
+    await session.execute(empty.execution_options(synchronize_session=False))
+    return len(families)

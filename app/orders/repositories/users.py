@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -47,14 +47,27 @@ async def get_by_email(session: AsyncSession, email: str) -> User | None:
     return (await session.scalars(select(User).where(User.email == email))).one_or_none()
 
 
+_STANDING: Final = select(User.role, User.token_version).where(
+    User.id == bindparam("user_id"), User.is_active
+)
+
+
 async def standing(session: AsyncSession, user_id: UUID) -> Standing | None:
     """Read what every request of a user has to know; ``None`` if there is no such active user.
 
     Three columns by primary key, and no object: it comes before each request's own work.
     """
-    query = select(User.role, User.token_version).where(User.id == user_id, User.is_active)
-    row = (await session.execute(query)).one_or_none()
+    row = (await session.execute(_STANDING, {"user_id": user_id})).one_or_none()
     return Standing(Role(row.role), row.token_version) if row else None
+
+
+async def standings(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, Standing]:
+    """Read the same of many; who is not active, or not there, is left out."""
+    query = select(User.id, User.role, User.token_version).where(
+        User.id == any_(literal(list(user_ids), ARRAY(Uuid))), User.is_active
+    )
+    rows = await session.execute(query)
+    return {row.id: Standing(Role(row.role), row.token_version) for row in rows}
 
 
 async def list_page(
@@ -84,6 +97,22 @@ async def change(
     query = update(User).where(User.id == user_id).values(**values).returning(User)
     found = await session.scalars(query, execution_options={"populate_existing": True})
     return found.one_or_none()
+
+
+async def lock_admins(session: AsyncSession, user_id: UUID) -> set[UUID]:
+    """Return the active admins, and let neither them nor this user change meanwhile.
+
+    In the order of their ids, so that two who do this do not wait for each other; who had to wait
+    sees them as the other one has left them.
+    """
+    is_admin = (User.role == Role.ADMIN) & User.is_active
+    query = (
+        select(User.id, is_admin)
+        .where((User.id == user_id) | is_admin)
+        .order_by(User.id)
+        .with_for_update(key_share=True)
+    )
+    return {row[0] for row in await session.execute(query) if row[1]}
 
 
 async def note_login(session: AsyncSession, user_id: UUID) -> None:

@@ -20,12 +20,25 @@ class OrderLineCreate(BaseModel):
     quantity: Annotated[int, Field(strict=True, ge=1, le=100)]
 
 
+PaymentMethod = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        examples=["pm_card_visa"],
+        description="As the customer's browser has got it from the payment provider: never a card.",
+    ),
+]
+
+
 class OrderCreate(BaseModel):
-    """An order to place."""
+    """An order to place, and to pay for at once if it says how."""
 
     model_config = ConfigDict(extra="forbid")
 
     lines: Annotated[list[OrderLineCreate], Field(min_length=1, max_length=100)]
+    payment_method_id: PaymentMethod | None = None
 
     @field_validator("lines")
     @classmethod

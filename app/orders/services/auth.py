@@ -129,7 +129,7 @@ class Auth:
         standing = await users.standing(self.session, claims.user_id)
         if standing is None or standing.token_version != claims.version:
             raise InvalidTokenError("the access token was revoked; sign in again")
-        return Principal(claims.user_id, standing.role)
+        return Principal(claims.user_id, standing.role, token_version=standing.token_version)
 
     async def by_api_key(self, text: str) -> Principal:
         """Tell for whom a key speaks.

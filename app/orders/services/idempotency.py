@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from typing import TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -27,34 +27,60 @@ class Once:
     lifetime: timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class Told(Generic[Answer]):
+    """An answer, and whether it is the last word.
+
+    If not, whoever is told it goes on from there and then says :func:`conclude`: the request that
+    began, and each that is sent again before there is a last word. So it does not matter who of
+    them dies.
+    """
+
+    answer: Answer
+    is_final: bool
+
+
 async def answer_once(
     session: AsyncSession,
-    once: Once,
+    once: Once | None,
     request: BaseModel,
     kind: type[Answer],
-    work: Callable[[], Awaitable[Answer]],
-) -> Answer:
+    work: Callable[[], Awaitable[Told[Answer]]],
+) -> Told[Answer]:
     """Do the work, inside the caller's transaction, or return the answer it has had before.
 
     A request that comes while another with its key is in flight waits for that one's answer. Work
-    that raises leaves nothing behind, the key neither: it can be tried again.
+    that raises leaves nothing behind, the key neither: it can be tried again. Without ``once`` the
+    work is simply done.
 
     Raises:
         UnprocessableError: the key belongs to another request.
     """
+    if once is None:
+        return await work()
     fingerprint = _fingerprint(request)
     kept = await idempotency.claim(session, once.user_id, once.key, fingerprint, once.lifetime)
     if kept is None:
-        answer = await work()
-        await idempotency.keep(session, once.user_id, once.key, answer.model_dump_json())
-        return answer
+        told = await work()
+        text = told.answer.model_dump_json()
+        await idempotency.keep(session, once.user_id, once.key, text, is_final=told.is_final)
+        return told
     if kept.fingerprint != fingerprint:
         raise UnprocessableError(
             "header.idempotency-key",
             "another request was sent with this key; take a new key for a new request",
             "idempotency_key_reused",
         )
-    return kind.model_validate_json(kept.answer)
+    return Told(kind.model_validate_json(kept.answer), kept.is_final)
+
+
+async def conclude(session: AsyncSession, once: Once | None, answer: Answer) -> Answer:
+    """Keep the last word, inside the caller's transaction; return the one that was said first."""
+    if once is None:
+        return answer
+    text = answer.model_dump_json()
+    kept = await idempotency.conclude(session, once.user_id, once.key, text)
+    return type(answer).model_validate_json(kept)
 
 
 def _fingerprint(request: BaseModel) -> bytes:

@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.core.access import Principal
 from orders.core.database import transaction
-from orders.core.errors import ConflictError, NotFoundError
+from orders.core.errors import ConflictError, ForbiddenError, NotFoundError, UnprocessableError
 from orders.core.etags import require_match
-from orders.core.order_states import Actor, OrderStatus, require_transition
-from orders.models import Order, OrderLine
+from orders.core.order_states import Actor, OrderStatus
+from orders.models import Order, OrderLine, Payment
+from orders.outbound.payment_provider import PaymentProvider
 from orders.repositories import orders, products
+from orders.repositories import payments as payment_rows
 from orders.schemas.order import OrderCreate, OrderRead
 from orders.schemas.order_list import OrderList, OrderPage
-from orders.services.idempotency import Once, answer_once
+from orders.services import payments
+from orders.services.idempotency import Once, Told, answer_once, conclude
+from orders.services.order_changes import add, advance
+
+log = logging.getLogger(__name__)
 
 
 async def place(
-    session: AsyncSession, principal: Principal, wanted: OrderCreate, once: Once | None
+    session: AsyncSession,
+    provider: PaymentProvider | None,
+    principal: Principal,
+    wanted: OrderCreate,
+    once: Once | None,
 ) -> OrderRead:
-    """Take the lines from the stock and store the order, or do neither.
+    """Take the lines from the stock and store the order, or do neither; then ask for the money.
 
     Raises:
         NotFoundError: a product is not in the catalogue.
         ConflictError: a product has not enough in stock.
-        UnprocessableError: another order was placed with this idempotency key.
+        UnprocessableError: another order was placed with this idempotency key, or nobody can be
+            asked for the money.
     """
+    if wanted.payment_method_id:
+        _require(provider)
 
-    async def work() -> OrderRead:
-        return OrderRead.model_validate(await _place(session, principal, wanted))
+    async def work() -> Told[OrderRead]:
+        order = await _place(session, principal, wanted)
+        if wanted.payment_method_id:
+            await payments.begin(session, order, wanted.payment_method_id)
+        return Told(OrderRead.model_validate(order), is_final=not wanted.payment_method_id)
 
     async with transaction(session):
-        if once is None:
-            return await work()
-        return await answer_once(session, once, wanted, OrderRead, work)
+        told = await answer_once(session, once, wanted, OrderRead, work)
+    if told.is_final:
+        return told.answer
+    try:
+        return await _pay(session, provider, told.answer.id, once)
+    except (SQLAlchemyError, OSError) as error:
+        if once:
+            raise  # sent again, it goes on from here
+        # The order is placed: an error would make its customer place another one.
+        log.warning("a payment is left to the queue (%s)", type(error).__name__)
+        return told.answer
 
 
 async def get(session: AsyncSession, principal: Principal, order_id: UUID) -> Order:
@@ -74,14 +101,53 @@ async def list_page(session: AsyncSession, principal: Principal, wanted: OrderLi
     )
 
 
+async def pay(
+    session: AsyncSession,
+    provider: PaymentProvider | None,
+    principal: Principal,
+    order_id: UUID,
+    payment_method_id: str,
+) -> Payment:
+    """Pay for an order that was placed without, or whose last payment was declined.
+
+    Raises:
+        NotFoundError: there is none of that id that is the principal's to see.
+        ConflictError: it is not one to pay for now.
+        UnprocessableError: nobody can be asked for the money.
+    """
+    _require(provider)
+    async with transaction(session):
+        order = _visible(await orders.get(session, order_id), principal, order_id)
+        payment = await payments.begin(session, order, payment_method_id)
+    await payments.authorise(session, provider, payment.id)
+    async with transaction(session):
+        await session.refresh(payment)
+    return payment
+
+
+async def list_payments(
+    session: AsyncSession, principal: Principal, order_id: UUID
+) -> Sequence[Payment]:
+    """Read the payments of an order, the latest first.
+
+    Raises:
+        NotFoundError: there is none of that id that is the principal's to see.
+    """
+    _visible(await orders.get(session, order_id), principal, order_id)
+    return await payment_rows.of_order(session, order_id)
+
+
 async def move(
     session: AsyncSession,
+    provider: PaymentProvider | None,
     principal: Principal,
     order_id: UUID,
     wanted: OrderStatus,
     if_match: str,
 ) -> Order:
     """Bring an order into another state; what a cancelled one held goes back into the stock.
+
+    Where a payment provider is set up, customers confirm their orders by paying.
 
     Raises:
         NotFoundError: there is none of that id that is the principal's to change.
@@ -93,13 +159,9 @@ async def move(
     async with transaction(session):
         order = _visible(await orders.lock(session, order_id), principal, order_id)
         require_match(if_match, order.version)
-        require_transition(OrderStatus(order.status), wanted, actor)
-        order.status = wanted
-        order.version += 1
-        if wanted is OrderStatus.CANCELLED:
-            await products.add_to_stock(
-                session, {line.product_id: line.quantity for line in order.lines}
-            )
+        if provider and actor is Actor.CUSTOMER and wanted is OrderStatus.CONFIRMED:
+            raise ForbiddenError("an order is confirmed by its payment: POST to its /payments")
+        await advance(session, order, wanted, actor)
     return order
 
 
@@ -117,8 +179,28 @@ async def _place(session: AsyncSession, principal: Principal, wanted: OrderCreat
             for each in sorted(prices)
         ],
     )
-    await orders.add(session, order)
+    await add(session, order)
     return order
+
+
+async def _pay(
+    session: AsyncSession, provider: PaymentProvider | None, order_id: UUID, once: Once | None
+) -> OrderRead:
+    async with transaction(session):
+        payment, *_ = await payment_rows.of_order(session, order_id)
+    await payments.authorise(session, provider, payment.id)
+    async with transaction(session):
+        order = await orders.get(session, order_id)
+        return await conclude(session, once, OrderRead.model_validate(order))
+
+
+def _require(provider: PaymentProvider | None) -> None:
+    if provider is None:
+        raise UnprocessableError(
+            "body.payment_method_id",
+            "no payment provider is set up here (APP_PAYMENTS_URL), so nothing can be paid for",
+            "no_payment_provider",
+        )
 
 
 async def _refuse(session: AsyncSession, short: list[UUID]) -> None:

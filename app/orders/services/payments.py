@@ -14,12 +14,12 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.core.database import transaction
-from orders.core.errors import ConflictError
-from orders.core.order_states import Actor, OrderStatus, require_transition
+from orders.core.order_states import Actor, OrderStatus
 from orders.models import Order, Payment
 from orders.outbound.payment_answers import Outcome, Verdict
 from orders.outbound.payment_provider import PaymentProvider
 from orders.repositories import payments
+from orders.services.order_changes import advance
 from orders.tasks.queue import enqueue
 
 AUTHORISE_PAYMENT: Final = "authorise_payment"
@@ -43,10 +43,7 @@ async def begin(session: AsyncSession, order: Order, payment_method_id: str) -> 
     Raises:
         ConflictError: the order is not one to pay for now.
     """
-    now = OrderStatus(order.status)
-    require_transition(now, OrderStatus.PAYMENT_PENDING, Actor.PAYMENT)
-    if not await payments.move_order(session, order.id, now, OrderStatus.PAYMENT_PENDING):
-        raise ConflictError("the order was changed at this moment; look at it again")
+    await advance(session, order, OrderStatus.PAYMENT_PENDING, Actor.PAYMENT)
     payment = Payment(
         order_id=order.id, payment_method_id=payment_method_id, amount_cents=order.total_cents
     )
@@ -63,7 +60,7 @@ async def authorise(
     """Ask the provider, and move the order to where its answer says: outside of any block.
 
     May be called as often as one likes, and by several at once: the provider knows the key, and
-    the first answer that is sure is the one that counts.
+    the first answer that is sure is the one that counts. No connection is held meanwhile.
 
     Returns:
         what is known now. ``UNSURE`` leaves the order ``payment_pending`` and the task in the
@@ -84,9 +81,10 @@ async def authorise(
         return outcome
     async with transaction(session):
         if await payments.settle(session, payment_id, outcome):
+            order = await session.get_one(Order, payment.order_id, populate_existing=True)
             authorised = outcome.verdict is Verdict.AUTHORISED
             to = OrderStatus.CONFIRMED if authorised else OrderStatus.PAYMENT_FAILED
-            await payments.move_order(session, payment.order_id, OrderStatus.PAYMENT_PENDING, to)
+            await advance(session, order, to, Actor.PAYMENT)
             return outcome
         stored = await payments.get(session, payment_id)
     return _outcome(stored) if stored else outcome

@@ -10,9 +10,9 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from orders.core.access import Principal
+from orders.core.access import Principal, Role
 from orders.core.database import Sessions, transaction
-from orders.core.errors import ForbiddenError, NotFoundError
+from orders.core.errors import ConflictError, ForbiddenError, NotFoundError
 from orders.core.passwords import Passwords
 from orders.models import User
 from orders.repositories import users
@@ -55,6 +55,7 @@ async def update(
     Raises:
         ForbiddenError: it is not the principal's to change, or the current password is wrong.
         NotFoundError: there is none of that id.
+        ConflictError: it is the last active admin, and would not be one any more.
         BusyError: too many passwords are being hashed.
     """
     _refuse_others(principal, user_id)
@@ -70,6 +71,8 @@ async def update(
     async with transaction(session):
         if not changes:
             return _found(await users.get(session, user_id), user_id)
+        if changes.get("is_active") is False or changes.get("role", Role.ADMIN) != Role.ADMIN:
+            await _keep_an_admin(session, user_id)
         return _found(await users.change(session, user_id, changes, revoke=revoke), user_id)
 
 
@@ -79,9 +82,11 @@ async def delete(session: AsyncSession, principal: Principal, user_id: UUID) -> 
     Raises:
         ForbiddenError: it is somebody else.
         NotFoundError: there is none of that id.
+        ConflictError: it is the last active admin.
     """
     _refuse_others(principal, user_id)
     async with transaction(session):
+        await _keep_an_admin(session, user_id)
         if not await users.remove(session, user_id):
             raise NotFoundError(f"there is no user {user_id}")
 
@@ -105,6 +110,11 @@ async def _require_current(
     right, _ = await passwords.verify(password, user.password_hash)
     if not right:
         raise ForbiddenError("current_password is not your password")
+
+
+async def _keep_an_admin(session: AsyncSession, user_id: UUID) -> None:
+    if await users.lock_admins(session, user_id) == {user_id}:
+        raise ConflictError("this is the last active admin; make somebody else one first")
 
 
 def _refuse_others(principal: Principal, user_id: UUID) -> None:

@@ -1,11 +1,10 @@
-"""Tells metrics how the queue stands, and throws away what is logged of tasks long gone."""
+"""Tells metrics how the queue stands, and throws away what has expired."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 from prometheus_client import Gauge
@@ -14,11 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from orders.core.database import Sessions, transaction
 from orders.repositories import tasks
 from orders.repositories.tasks import Load
+from orders.tasks.cleaning import PRUNES
 
 log = logging.getLogger(__name__)
 
 _EVERY: Final = 15.0  # seconds
-_KEEP: Final = timedelta(days=7)
 
 # Of the queue, not of the process: all workers say the same, so take the max of them.
 _TASKS: Final = Gauge(
@@ -38,11 +37,20 @@ async def keep_house(sessions: Sessions) -> None:
         try:
             async with sessions() as session:
                 show(await tasks.load(session))
-                async with transaction(session):
-                    await tasks.prune(session, _KEEP)
         except (SQLAlchemyError, OSError) as error:
             log.warning("the state of the queue cannot be read (%s)", type(error).__name__)
+        await clean(sessions)
         await asyncio.sleep(_EVERY)
+
+
+async def clean(sessions: Sessions) -> None:
+    """Throw away some of each kind; one that cannot be is no reason to keep the others."""
+    for name, prune in PRUNES.items():
+        try:
+            async with sessions() as session, transaction(session):
+                await prune(session)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("the %s cannot be pruned (%s)", name, type(error).__name__)
 
 
 def show(loads: Sequence[Load]) -> None:

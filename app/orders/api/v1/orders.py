@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from orders.api.deps import CountsOnce, IfMatch, OrdersReader, OrdersWriter, Session
+from orders.api.deps import CountsOnce, IfMatch, OrdersReader, OrdersWriter, Payments, Session
 from orders.core.etags import etag
 from orders.core.openapi import ETAG, LOCATION, headers, problems
 from orders.models import Order
@@ -30,17 +30,22 @@ async def place_order(
     wanted: OrderCreate,
     user: OrdersWriter,
     session: Session,
+    provider: Payments,
     once: CountsOnce,
     request: Request,
     response: Response,
 ) -> OrderRead:
     """Take all lines from the stock at the catalogue's prices, or none.
 
+    With a `payment_method_id` the order is paid for at once, and comes back `confirmed`,
+    `payment_failed`, or, if the payment provider has not given a sure answer within some seconds,
+    `payment_pending`: then it is asked on until it has. Without one the order is `pending`.
+
     With an `Idempotency-Key` it can be sent again without a second order: the answer is the first
     one's, also while that is still under way; with another body it is refused (422). Only what was
     placed is kept, for a day: after an error the same key may be tried again.
     """
-    order = await orders.place(session, user, wanted, once)
+    order = await orders.place(session, provider, user, wanted, once)
     response.headers["location"] = f"{request.url.path}/{order.id}"
     response.headers["etag"] = etag(order.version)
     return order
@@ -80,10 +85,14 @@ async def update_order(
     wanted: OrderUpdate,
     user: OrdersWriter,
     session: Session,
+    provider: Payments,
     if_match: IfMatch,
     response: Response,
 ) -> Order:
-    """Bring the order into another state. What a cancelled order held is for sale again."""
-    order = await orders.move(session, user, order_id, wanted.status, if_match)
+    """Bring the order into another state. What a cancelled order held is for sale again.
+
+    Customers confirm by paying, where a payment provider is set up.
+    """
+    order = await orders.move(session, provider, user, order_id, wanted.status, if_match)
     response.headers["etag"] = etag(order.version)
     return order

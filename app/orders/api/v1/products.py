@@ -8,7 +8,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from orders.api.deps import CatalogueAdmin, IfMatch, Limit, Offset, Session, optional_user
+from orders.api.deps import (
+    Catalogue,
+    CatalogueAdmin,
+    IfMatch,
+    Limit,
+    Offset,
+    Session,
+    optional_user,
+)
 from orders.core.etags import etag
 from orders.core.openapi import ETAG, LOCATION, headers, problems
 from orders.models import Product
@@ -38,10 +46,10 @@ async def create_product(
 
 @router.get("", response_model=list[ProductRead], summary="List the catalogue by SKU")
 async def list_products(
-    session: Session, limit: Limit = 50, offset: Offset = 0
-) -> Sequence[Product]:
-    """Return one page."""
-    return await products.list_page(session, limit=limit, offset=offset)
+    catalogue: Catalogue, limit: Limit = 50, offset: Offset = 0
+) -> Sequence[ProductRead]:
+    """Return one page; without credentials it may be some seconds old."""
+    return await catalogue.list_page(limit=limit, offset=offset)
 
 
 @router.get(
@@ -50,9 +58,9 @@ async def list_products(
     responses=headers(200, ETag=ETAG) | problems(404),
     summary="Read a product",
 )
-async def read_product(product_id: UUID, session: Session, response: Response) -> Product:
-    """Return the product at its price of now."""
-    product = await products.get(session, product_id)
+async def read_product(product_id: UUID, catalogue: Catalogue, response: Response) -> ProductRead:
+    """Return the product at its price of now; without credentials, of some seconds ago at most."""
+    product = await catalogue.get(product_id)
     response.headers["etag"] = etag(product.version)
     return product
 

@@ -1,0 +1,192 @@
+"""Clients of the live stream, and service processes that serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from orders.core.access import Role
+from orders.core.tokens import Tokens
+from orders.models import User
+from tests.migrate.conftest import clean_environment
+from tests.orders.conftest import settings_of
+from tests.ports import free_ports
+
+PATIENCE = 20.0
+
+
+@dataclass
+class Replica:
+    """`tidegate serve orders.main:app`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    admin: str
+
+    async def until_ready(self) -> None:
+        """Wait until it says that it serves."""
+        await self.until(lambda answer: answer.status_code == 200)
+
+    async def until(self, satisfied: Callable[[httpx.Response], bool]) -> httpx.Response:
+        """Ask /health/ready until its answer satisfies."""
+        async with asyncio.timeout(60), httpx.AsyncClient(base_url=self.admin) as client:
+            while self.process.poll() is None:
+                try:
+                    answer = await client.get("/health/ready")
+                except httpx.TransportError:
+                    pass
+                else:
+                    if satisfied(answer):
+                        return answer
+                await asyncio.sleep(0.05)
+        raise AssertionError(self.process.communicate()[0])
+
+    async def metric(self, name: str) -> float:
+        """Return a metric without labels."""
+        async with httpx.AsyncClient(base_url=self.admin) as client:
+            lines = (await client.get("/metrics")).text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    async def terminate(self) -> str:
+        """End it as Kubernetes does; return what it has logged."""
+        self.process.terminate()
+        output, _ = await asyncio.to_thread(self.process.communicate, timeout=30)
+        assert self.process.returncode == 0, output
+        return output
+
+    @asynccontextmanager
+    async def websocket(
+        self,
+        *protocols: str,
+        query: str = "",
+        **options: Any,  # noqa: ANN401 - websockets' own
+    ) -> AsyncIterator[ClientConnection]:
+        """Open a WebSocket with what it offers."""
+        url = f"{self.url.replace('http', 'ws')}/api/v1/ws{query}"
+        offered = [Subprotocol(each) for each in ("orders.v1", *protocols)]
+        async with connect(url, subprotocols=offered, proxy=None, **options) as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def events(self, token: str, query: str = "", **headers: str) -> AsyncIterator[Events]:
+        """Open a stream of server-sent events."""
+        headers = {"authorization": f"Bearer {token}", **headers}
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE) as client:
+            async with client.stream("GET", f"/api/v1/events{query}", headers=headers) as answer:
+                yield Events(answer)
+
+
+@dataclass
+class Events:
+    """What a stream of server-sent events says, as EventSource would read it."""
+
+    answer: httpx.Response
+    last_event_id: str = ""
+    retry: int = 0
+    comments: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._lines = self.answer.aiter_lines()
+
+    async def until_id(self) -> str:
+        """Read until an id was told; return it."""
+        while not self.last_event_id:
+            await self._block()
+        return self.last_event_id
+
+    async def comment(self) -> str:
+        """Read until a comment was made; return it."""
+        while not self.comments:
+            await self._block()
+        return self.comments[0]
+
+    async def next(self) -> tuple[str, Any]:
+        """Return the next event's name and data."""
+        while True:
+            if found := await self._block():
+                return found
+
+    async def _block(self) -> tuple[str, Any] | None:
+        name, data = "message", None
+        async with asyncio.timeout(PATIENCE):
+            async for line in self._lines:
+                key, _, value = line.partition(": ")
+                if not line:
+                    return None if data is None else (name, json.loads(data))
+                match key:
+                    case "id":
+                        self.last_event_id = value
+                    case "event":
+                        name = value
+                    case "data":
+                        data = value
+                    case "retry":
+                        self.retry = int(value)
+                    case _:
+                        self.comments.append(value)
+        raise EOFError
+
+
+async def hear(websocket: ClientConnection, *, pings: bool = False) -> dict[str, Any]:
+    """Return a WebSocket's next message, if it is no ping."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            said: dict[str, Any] = json.loads(await websocket.recv())
+            if pings or said["type"] != "ping":
+                return said
+
+
+async def until_closed(websocket: ClientConnection) -> tuple[int | None, str | None]:
+    """Wait for the end; return code and reason."""
+    async with asyncio.timeout(PATIENCE):
+        await websocket.wait_closed()
+    return websocket.close_code, websocket.close_reason
+
+
+def token_of(url: str, user: User) -> str:
+    """Sign the user in, without the password's slow hash."""
+    settings = settings_of(url)
+    ring, lifetime = settings.key_ring(), timedelta(minutes=5)
+    tokens = Tokens(ring, settings.jwt_issuer, settings.jwt_audience, lifetime)
+    return tokens.issue(user.id, Role(user.role), user.token_version)
+
+
+def start_replica(**environment: str) -> Replica:
+    """Start one; whoever starts it also ends it."""
+    port, admin_port = free_ports()
+    settings = {
+        "APP_ENV": "development",
+        "TIDEGATE_HOST": "127.0.0.1",
+        "TIDEGATE_PORT": str(port),
+        "TIDEGATE_ADMIN_PORT": str(admin_port),
+        "TIDEGATE_DRAIN_DELAY": "0.5",
+        "TIDEGATE_DRAIN_TIMEOUT": "10",
+        "TIDEGATE_CHECK_CACHE": "0.1",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tidegate.cli", "serve", "orders.main:app"],
+        env=clean_environment() | settings | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Replica(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}")
+
+
+def end_all(replicas: Sequence[Replica]) -> None:
+    """Kill what is left of a test."""
+    for replica in replicas:
+        replica.process.kill()
+        if replica.process.stdout and not replica.process.stdout.closed:
+            replica.process.communicate()
