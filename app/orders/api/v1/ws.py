@@ -128,6 +128,6 @@ def _is_ours(websocket: WebSocket) -> bool:
     return origin is None or is_own_page(origin, host, websocket.app.state.settings.browser_origins)
 
 
-# Starlette's route, not FastAPI's: that one keeps what it needs for dependencies, some kB, as long
-# as the connection lasts.
+# Starlette's route, not FastAPI's: that one keeps what it needs for dependencies as long as the
+# connection lasts.
 router.add_websocket_route("/ws", follow_by_websocket)
