@@ -88,6 +88,7 @@ def create_app(settings: OrdersSettings | None = None) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.settings = settings
+    app.state.shared = shared
     app.state.cache = cache
     app.state.replica = Replica(create_sessions(read_engine) if read_engine else None)
     app.state.sessions = create_sessions(engine, cache.forget if cache else None)

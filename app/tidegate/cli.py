@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib.metadata import entry_points
@@ -10,8 +11,9 @@ from importlib.metadata import entry_points
 def main() -> int:
     """Run ``tidegate COMMAND ...`` and return its exit code."""
     # As PID 1 of a container a process has no default action: without this, a SIGTERM that comes
-    # before the command has its own handler would be lost, and the pod killed much later.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # before the command has its own handler would be lost, and the pod killed much later. At once:
+    # an exception in the midst of an import of compiled code may crash it, and nothing runs yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     commands = {entry.name: entry for entry in entry_points(group="tidegate.commands")}
     name, *rest = sys.argv[1:] or ["--help"]
     if name not in commands:

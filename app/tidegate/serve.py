@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -97,10 +98,12 @@ def _serve(target: str, workers: int) -> int:
     for message in misspelt_variables(os.environ):
         logger.warning("%s", message)
     logger.info("Serving http://%s, health and metrics on %s", _name(listener), _name(admin))
-    if workers > 1:
-        return run_workers(config, installed, listener, workers)
     from tidegate.drain import DrainingServer
 
+    # All is imported: an end from here on may take its time, with what is done at exit.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if workers > 1:
+        return run_workers(config, installed, listener, workers)
     server = DrainingServer(config, installed)
     server.run(sockets=[listener])
     return 0 if server.started or server.should_exit else _FAILED

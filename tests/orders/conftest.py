@@ -171,6 +171,8 @@ async def start(own_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     for live in started:
         await live.client.aclose()
         await live.sessions.kw["bind"].dispose()
+        if shared := live.app.state.shared:
+            await shared.close()
 
 
 @pytest.fixture
