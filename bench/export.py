@@ -9,7 +9,6 @@ may use both. Rounds alternate.
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 import sys
 import threading
@@ -25,16 +24,15 @@ import psycopg
 
 from bench.database import database
 from bench.figures import Figures, ratio
-from bench.processes import ROOT, BenchError, Child, answers, free_ports
+from bench.orders_service import OrdersService, prepare
+from bench.processes import BenchError
 from bench.setting import Setting
 from orders.core.access import Role
 from orders.core.signing import KeyRing
 from orders.core.tokens import Tokens
-from tests.orders.databases import migrate
 
 ROUNDS = 5
 ROWS = 1_000_000
-_ALEMBIC = ROOT / "migrations-job" / "orders" / "alembic.ini"
 _FILL = (
     "SET session_replication_role = replica",  # each row would have its user looked up
     "INSERT INTO users (email, name, password_hash) SELECT n || '@example.org', 'Ann ' || n, '' "
@@ -79,11 +77,11 @@ def measure(setting: Setting) -> Figures:
     setting.progress.plan(2 + rounds)
     with database(setting) as (url, folder):
         with setting.progress.step(f"export: a database with {ROWS:,} orders"):
-            environment, token = _prepare(url)
-        with _Service(environment, setting.server_core) as service:
+            environment, token = _fill(url, folder)
+        with OrdersService(environment, setting) as service:
             service.until(service.answers)
             before = service.rss()
-            with service.watched() as peak:
+            with _watched(service) as peak:
                 with setting.progress.step("export: warm up"):
                     _copy(url, folder, setting.server_core)
                     _export(service.port, token, folder)
@@ -104,44 +102,27 @@ def measure(setting: Setting) -> Figures:
     }
 
 
-class _Service(Child):
-    """The Orders service, as `tidegate serve` serves it."""
+@contextmanager
+def _watched(service: OrdersService) -> Iterator[list[float]]:
+    """Look at the service's resident memory all the time; yield what was seen, in MiB."""
+    seen, over = [service.rss()], threading.Event()
 
-    def __init__(self, environment: dict[str, str], core: int) -> None:
-        self.port, admin = free_ports(2)
-        environment = environment | {
-            "TIDEGATE_HOST": "127.0.0.1",
-            "TIDEGATE_PORT": str(self.port),
-            "TIDEGATE_ADMIN_PORT": str(admin),
-        }
-        command = [sys.executable, "-m", "tidegate.cli", "serve", "orders.main:app"]
-        super().__init__("orders", command, environment, core)
+    def look() -> None:
+        while not over.wait(0.02):
+            seen.append(service.rss())
 
-    def answers(self) -> bool:
-        """Whether it takes requests."""
-        return answers(self.port, with_any=True)
-
-    @contextmanager
-    def watched(self) -> Iterator[list[float]]:
-        """Look at its resident memory all the time; yield what was seen, in MiB."""
-        seen, over = [self.rss()], threading.Event()
-
-        def look() -> None:
-            while not over.wait(0.02):
-                seen.append(self.rss())
-
-        thread = threading.Thread(target=look)
-        thread.start()
-        try:
-            yield seen
-        finally:
-            over.set()
-            thread.join()
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
-def _prepare(url: str) -> tuple[dict[str, str], str]:
+def _fill(url: str, folder: Path) -> tuple[dict[str, str], str]:
     """Migrate and fill the tables; return the service's settings, and an admin's token."""
-    migrate(url, _ALEMBIC)
+    environment = prepare(url, folder)
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in _FILL:
             connection.execute(statement.format(rows=ROWS).encode())
@@ -149,9 +130,8 @@ def _prepare(url: str) -> tuple[dict[str, str], str]:
         admin = connection.execute(_ADMIN).fetchone()
     assert admin is not None
     # Not by signing in: hashing a password takes 19 MiB, which the process then keeps.
-    secret = secrets.token_hex(32)
-    tokens = Tokens(KeyRing.of_secret(secret), "orders", "orders", timedelta(hours=1))
-    environment = {"DATABASE_URL": url, "APP_JWT_SECRET": secret}
+    ring = KeyRing.of_secret(environment["APP_JWT_SECRET"])
+    tokens = Tokens(ring, "orders", "orders", timedelta(hours=1))
     return environment, tokens.issue(admin[0], Role.ADMIN, 0)
 
 

@@ -6,9 +6,6 @@ and their order are those of :mod:`bench.sockets`.
 
 from __future__ import annotations
 
-import os
-import secrets
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,16 +18,15 @@ import psycopg
 from bench.client import HEADERS
 from bench.database import database
 from bench.figures import Figures, by_median, ratio
-from bench.processes import ROOT, BenchError, Child, answers, free_ports, row_environment
-from bench.rows import FULL, chosen
+from bench.orders_service import OrdersService, prepare, seed
+from bench.processes import BenchError, Child, answers, free_ports
 from bench.setting import Setting
 from bench.sockets import ROUNDS_OF_A_PROCESS, Slice, wrk
-from tests.cluster.shopping import ADMIN, sign_in
+from tests.cluster.shopping import sign_in
 
 ROUNDS = 12
 _ORDERS = "/api/v1/orders"
 _PLAIN = {"read": "bare", "place": "plain"}
-_ALEMBIC = ROOT / "migrations-job" / "orders" / "alembic.ini"
 _CATALOGUE = """
 INSERT INTO products (sku, name, price_cents, stock)
 SELECT 'sku-' || n, 'Product ' || n, 450, 1000000 FROM generate_series(1, 1000) n
@@ -58,28 +54,21 @@ class Shop:
     products: Path
 
 
-class _Service(Child):
-    """The Orders service as `tidegate serve` serves it, or a plain one by uvicorn."""
+class _Plain(Child):
+    """One of :mod:`bench.plain_orders`, by uvicorn."""
 
     def __init__(self, name: str, shop: Shop, setting: Setting) -> None:
-        self.port, admin = free_ports(2)
-        environment = dict(shop.environment)
-        if name == "orders":
-            (full,) = (row for row in chosen([FULL]) if row.name == FULL)
-            environment |= row_environment(full, setting.sink.url) | {
-                "TIDEGATE_HOST": "127.0.0.1",
-                "TIDEGATE_PORT": str(self.port),
-                "TIDEGATE_ADMIN_PORT": str(admin),
-            }
-            command = ["-m", "tidegate.cli", "serve", "orders.main:app"]
-        else:
-            command = ["-m", "uvicorn", "--factory", f"bench.plain_orders:{name}"]
-            command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
-        super().__init__(name, [sys.executable, *command], environment, setting.server_core)
+        (self.port,) = free_ports(1)
+        command = [sys.executable, "-m", "uvicorn", "--factory", f"bench.plain_orders:{name}"]
+        command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
+        super().__init__(name, command, shop.environment, setting.server_core)
 
     def answers(self) -> bool:
         """Whether it takes requests."""
         return answers(self.port, with_any=True)
+
+
+_Service = OrdersService | _Plain
 
 
 def measure(setting: Setting) -> Figures:
@@ -98,7 +87,7 @@ def measure(setting: Setting) -> Figures:
                         _slice(services[name], work, shop, token)
                 for number in range(first, min(first + ROUNDS_OF_A_PROCESS, rounds)):
                     with setting.progress.step(f"ordering: round {number + 1} of {rounds}"):
-                        for work, name in setting.dice.sample(turns, len(turns)):
+                        for work, name in setting.shuffled(turns):
                             seen = _slice(services[name], work, shop, token)
                             slices.setdefault((work, name), []).append(seen)
     return {work: _figures(slices[work, "orders"], slices[work, _PLAIN[work]]) for work in _PLAIN}
@@ -118,17 +107,8 @@ def _figures(mine: list[Slice], plain: list[Slice]) -> dict[str, float]:
 
 
 def _open_shop(url: str, folder: Path) -> Shop:
-    manifest = folder / "manifest.json"
-    environment = {
-        "DATABASE_URL": url,
-        "ALEMBIC_CONFIG": str(_ALEMBIC),
-        "TIDEGATE_MANIFEST": str(manifest),
-        "APP_JWT_SECRET": secrets.token_hex(32),
-        "APP_ACCESS_TOKEN_SECONDS": "86400",
-    }
-    for command in (["manifest", "--output", str(manifest)], ["up"]):
-        _run(["tidegate.cli", "migrate", *command], environment)
-    password = _run(["orders", "seed", "--admin", ADMIN], environment).strip()
+    environment = prepare(url, folder)
+    password = seed(environment)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(_CATALOGUE)
         ids = connection.execute("SELECT id::text FROM products ORDER BY id").fetchall()
@@ -140,28 +120,15 @@ def _open_shop(url: str, folder: Path) -> Shop:
     return Shop(environment, password, str(order[0]), products)
 
 
-def _run(module: list[str], environment: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *module],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchError(f"{' '.join(module)} ended with {done.returncode}: {done.stderr}")
-    return done.stdout
-
-
 @contextmanager
 def _services(setting: Setting, shop: Shop) -> Iterator[tuple[dict[str, _Service], str]]:
     """Start all of them, sign in, and hold them still."""
     with ExitStack() as stack:
         with setting.progress.step("ordering: start the services"):
-            services = {
-                name: stack.enter_context(_Service(name, shop, setting))
-                for name in (*_PLAIN.values(), "orders")
+            services: dict[str, _Service] = {
+                name: stack.enter_context(_Plain(name, shop, setting)) for name in _PLAIN.values()
             }
+            services["orders"] = stack.enter_context(OrdersService(shop.environment, setting))
             for service in services.values():
                 service.until(service.answers)
             url = f"http://127.0.0.1:{services['orders'].port}"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from bench.processes import Child, Server, free_ports
 from bench.rows import Row
 from bench.sink import Counts
 from tests.cluster.progress import Progress
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,9 @@ class Setting:
     progress: Progress
     dice: random.Random = field(default_factory=random.Random)
 
-    def shuffled(self, rows: tuple[Row, ...]) -> list[Row]:
-        """The rows in another order each time: what drifts must not favour one of them."""
-        return self.dice.sample(rows, len(rows))
+    def shuffled(self, turns: Sequence[T]) -> list[T]:
+        """Them in another order each time: what drifts must not favour one of them."""
+        return self.dice.sample(turns, len(turns))
 
     def start(self, row: Row, **extra: str) -> Server:
         """Start a server on its core."""

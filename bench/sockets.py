@@ -58,7 +58,7 @@ def measure(setting: Setting) -> Figures:
                     sent[server.name] += _slice(server).requests
             for number in range(first, last):
                 with setting.progress.step(f"sockets: round {number + 1} of {rounds}"):
-                    for server in setting.dice.sample(servers, len(servers)):
+                    for server in setting.shuffled(servers):
                         seen = _slice(server)
                         sent[server.name] += seen.requests
                         slices[server.name].append(seen)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import secrets
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from statistics import median
 
 from bench.database import database
 from bench.figures import Figures
-from bench.processes import ROOT, BenchError, Child, answers, free_ports, row_environment
-from bench.rows import FULL, chosen
+from bench.orders_service import OrdersService, prepare, seed
+from bench.processes import BenchError
 from bench.setting import Setting
-from tests.cluster.shopping import ADMIN, sign_in
+from tests.cluster.shopping import sign_in
 
 ROUNDS = 3
 SOCKETS = 2_000
@@ -35,17 +32,11 @@ def measure(setting: Setting) -> Figures:
     rounds = setting.rounds or ROUNDS
     kilobytes: dict[str, list[float]] = {name: [] for name in _OFFERS}
     setting.progress.plan(rounds * len(_OFFERS))
-    with database(setting, away=True) as (url, _):
-        environment = {
-            "DATABASE_URL": url,
-            "ALEMBIC_CONFIG": str(ROOT / "migrations-job" / "orders" / "alembic.ini"),
-            "APP_JWT_SECRET": secrets.token_hex(32),
-            "APP_STREAMS_PER_USER": str(SOCKETS),
-        }
-        _run(["tidegate.cli", "migrate", "up"], environment)
-        password = _run(["orders", "seed", "--admin", ADMIN], environment).strip()
+    with database(setting, away=True) as (url, folder):
+        environment = prepare(url, folder) | {"APP_STREAMS_PER_USER": str(SOCKETS)}
+        password = seed(environment)
         for number in range(rounds):
-            for name in setting.dice.sample(list(_OFFERS), len(_OFFERS)):
+            for name in setting.shuffled([*_OFFERS]):
                 with setting.progress.step(f"websockets, {name}: {number + 1} of {rounds}"):
                     used = _round(setting, environment, password, _OFFERS[name])
                     kilobytes[name].append(used)
@@ -53,33 +44,22 @@ def measure(setting: Setting) -> Figures:
 
 
 def _round(setting: Setting, shop: Mapping[str, str], password: str, offer: str) -> float:
-    (full,) = (row for row in chosen([FULL]) if row.name == FULL)
-    port, admin = free_ports(2)
-    environment = (
-        dict(shop)
-        | row_environment(full, setting.sink.url)
-        | {
-            "TIDEGATE_HOST": "127.0.0.1",
-            "TIDEGATE_PORT": str(port),
-            "TIDEGATE_ADMIN_PORT": str(admin),
-        }
-    )
-    command = [sys.executable, "-m", "tidegate.cli", "serve", "orders.main:app"]
-    with Child("orders", command, environment, setting.server_core) as child:
-        child.until(lambda: answers(port, with_any=True))
-        token = sign_in(f"http://127.0.0.1:{port}", password)
-        return asyncio.run(_measure(child, port, token, offer))
+    with OrdersService(shop, setting) as service:
+        service.until(service.answers)
+        token = sign_in(f"http://127.0.0.1:{service.port}", password)
+        return asyncio.run(_measure(service, token, offer))
 
 
-async def _measure(child: Child, port: int, token: str, offer: str) -> float:
+async def _measure(service: OrdersService, token: str, offer: str) -> float:
+    port = service.port
     async with AsyncExitStack() as stack:  # what is loaded and cached once counts for nobody
         await _open(stack, _WARM_UP, port, token, offer)
     await asyncio.sleep(1)
-    before = child.rss()
+    before = service.rss()
     async with AsyncExitStack() as stack:
         await _open(stack, SOCKETS, port, token, offer)
         await asyncio.sleep(1)
-        return (child.rss() - before) * 1024**2 / 1000 / SOCKETS
+        return (service.rss() - before) * 1024**2 / 1000 / SOCKETS
 
 
 async def _open(stack: AsyncExitStack, count: int, port: int, token: str, offer: str) -> None:
@@ -103,16 +83,3 @@ async def _open(stack: AsyncExitStack, count: int, port: int, token: str, offer:
 
     async with asyncio.timeout(300):
         await asyncio.gather(*(open_one() for _ in range(count)))
-
-
-def _run(command: list[str], environment: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout

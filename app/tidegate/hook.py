@@ -215,7 +215,7 @@ class Hook:
             parent_id = self._identify(exchange, headers)
         token = _current.set(exchange)
         self.in_flight += 1
-        span = attached = None
+        finish = attached = None
         error: BaseException | None = None
         try:
             if tracing:
@@ -223,7 +223,7 @@ class Hook:
                 if headers is None:
                     attached = tracing.enter_unsampled()
                 else:
-                    span, attached = tracing.enter(exchange, parent_id, scope, headers)
+                    finish, attached = tracing.enter(exchange, parent_id, scope, headers)
             app = self._traced_app if exchange.sampled else self._app
             await app(scope, receive, exchange.send)
         except BaseException as raised:
@@ -242,8 +242,8 @@ class Hook:
                     exchange.sent = 0
                 self._report(error, exchange, scope["method"], route)
             if tracing and attached:
-                if span and headers is not None:
-                    tracing.finish(span, scope, headers, route, status, error)
+                if finish and headers is not None:
+                    finish(scope, headers, route, status, error)
                 tracing.leave(attached)
             if ledger := self._ledger:
                 size = headers and headers.get(b"content-length")
@@ -294,12 +294,12 @@ class Hook:
             await send(message)
 
         token = _current.set(exchange)
-        span = attached = None
+        finish = attached = None
         error: BaseException | None = None
         try:
             if tracing:
                 scope["fastapi.telemetry"] = None
-                span, attached = tracing.enter(exchange, parent_id, scope, headers)
+                finish, attached = tracing.enter(exchange, parent_id, scope, headers)
             app = self._traced_app if exchange.sampled else self._app
             await self.lifecycle.websockets.run(app, scope, receive_noting, send_noting)
         except WebSocketDisconnect:
@@ -321,8 +321,8 @@ class Hook:
                     type_name(error) if error else "",
                 )
             if tracing and attached:
-                if span:
-                    tracing.finish(span, scope, headers, route, exchange.status, error)
+                if finish:
+                    finish(scope, headers, route, exchange.status, error)
                 tracing.leave(attached)
             _current.reset(token)
             error = None

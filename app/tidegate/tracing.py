@@ -45,8 +45,15 @@ _MOST_LAYERS: Final = 1000  # of middleware that are looked at; an object may cl
 _LONGEST: Final = 1024  # of what a client sends; thousands of spans may wait for a collector
 
 
-Entered = tuple[DirectSpan | None, Token[Context]]
-"""The span that is recorded, if any, and how to leave its context."""
+Finish = Callable[[Scope, Headers, str, int, BaseException | None], None]
+"""Ends a span that is recorded.
+
+It is given the request's scope and headers, the route's template (or ``NO_ROUTE``), the status of
+the answer (0 for a WebSocket), and what nobody handled.
+"""
+
+Entered = tuple[Finish | None, Token[Context]]
+"""How to end the span, where one is recorded here, and how to leave its context."""
 
 
 class _RequestSpan(trace.NonRecordingSpan):
@@ -87,26 +94,6 @@ class Tracing(Protocol):
     ) -> Entered:
         """Make the current span."""
 
-    def finish(
-        self,
-        span: DirectSpan,
-        scope: Scope,
-        headers: Headers,
-        route: str,
-        status: int,
-        error: BaseException | None,
-    ) -> None:
-        """End a span that is recorded.
-
-        Args:
-            span: from :meth:`enter`.
-            scope: of the request.
-            headers: of the request.
-            route: the template, or ``NO_ROUTE``.
-            status: of the answer; 0 for a WebSocket.
-            error: what nobody handled.
-        """
-
     @property
     def leave(self) -> Callable[[Token[Context]], object]:
         """Leaves what one of the above has entered."""
@@ -135,17 +122,6 @@ class InstrumentedTracing:
             return None, _attach(NOT_SAMPLED)
         expect_server_span((request.trace_id, request.span_id))
         return None, _attach(Context())  # in which the middleware looks for no span
-
-    def finish(
-        self,
-        span: DirectSpan,
-        scope: Scope,
-        headers: Headers,
-        route: str,
-        status: int,
-        error: BaseException | None,
-    ) -> None:
-        """Do nothing: the middleware ends its span itself."""
 
     def leave(self, attached: Token[Context]) -> None:
         """Leave what was made current."""
@@ -214,9 +190,9 @@ class DirectTracing:
             start=time.time_ns(),
             state=state,
         )
-        return span, _attach(trace.set_span_in_context(span, base))
+        return partial(self._finish, span), _attach(trace.set_span_in_context(span, base))
 
-    def finish(
+    def _finish(
         self,
         span: DirectSpan,
         scope: Scope,

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,36 +21,17 @@ from orders.core.tokens import Tokens
 from orders.models import User
 from tests.migrate.conftest import clean_environment
 from tests.orders.conftest import settings_of
+from tests.orders.processes import Served
 from tests.ports import free_ports
 
 PATIENCE = 20.0
 
 
 @dataclass
-class Replica:
+class Replica(Served):
     """`tidegate serve orders.main:app`."""
 
-    process: subprocess.Popen[str]
     url: str
-    admin: str
-
-    async def until_ready(self) -> None:
-        """Wait until it says that it serves."""
-        await self.until(lambda answer: answer.status_code == 200)
-
-    async def until(self, satisfied: Callable[[httpx.Response], bool]) -> httpx.Response:
-        """Ask /health/ready until its answer satisfies."""
-        async with asyncio.timeout(60), httpx.AsyncClient(base_url=self.admin) as client:
-            while self.process.poll() is None:
-                try:
-                    answer = await client.get("/health/ready")
-                except httpx.TransportError:
-                    pass
-                else:
-                    if satisfied(answer):
-                        return answer
-                await asyncio.sleep(0.05)
-        raise AssertionError(self.process.communicate()[0])
 
     async def metric(self, name: str) -> float:
         """Return a metric without labels."""
@@ -181,7 +162,7 @@ def start_replica(**environment: str) -> Replica:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    return Replica(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}")
+    return Replica(process, f"http://127.0.0.1:{admin_port}", f"http://127.0.0.1:{port}")
 
 
 def end_all(replicas: Sequence[Replica]) -> None:

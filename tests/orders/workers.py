@@ -6,17 +6,16 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-
-import httpx
 
 from orders.tasks.runner import work
 from orders.tasks.task import Resources, Task
 from tests.migrate.conftest import clean_environment
 from tests.orders.conftest import Live
+from tests.orders.processes import Served
 from tests.ports import free_ports
 from tidegate import Worker
 
@@ -43,29 +42,8 @@ async def working(live: Live, *tasks: Task[Any]) -> AsyncIterator[asyncio.Task[N
 
 
 @dataclass
-class WorkerProcess:
+class WorkerProcess(Served):
     """`python -m orders worker`."""
-
-    process: subprocess.Popen[str]
-    admin: str
-
-    async def until_ready(self) -> None:
-        """Wait until it says that it works."""
-        await self.until(lambda answer: answer.status_code == 200)
-
-    async def until(self, satisfied: Callable[[httpx.Response], bool]) -> httpx.Response:
-        """Ask /health/ready until its answer satisfies."""
-        async with asyncio.timeout(60), httpx.AsyncClient(base_url=self.admin) as client:
-            while self.process.poll() is None:
-                try:
-                    answer = await client.get("/health/ready")
-                except httpx.TransportError:
-                    pass
-                else:
-                    if satisfied(answer):
-                        return answer
-                await asyncio.sleep(0.05)
-        raise AssertionError(self.process.communicate()[0])
 
     def kill(self) -> None:
         """End it without a word, as a lost node does."""

@@ -60,10 +60,10 @@ def traced(
     exporter = SpanExporter(lambda: lambda request, _: sent.append(request), otlp.resource({}))
     tracing = DirectTracing(pipeline_to(exporter, limits))
     request, scope = request_of(path, method)
-    recorded, attached = tracing.enter(request, CALLER, scope, headers)
-    assert recorded
+    finish, attached = tracing.enter(request, CALLER, scope, headers)
+    assert finish
     handler(trace.get_current_span())
-    tracing.finish(recorded, scope, headers, route, 200, error)
+    finish(scope, headers, route, 200, error)
     tracing.leave(attached)
     assert exporter.flush(10)
     assert exporter.dropped == 0
@@ -154,9 +154,9 @@ def test_a_client_with_long_headers_takes_no_memory() -> None:
         for number in range(1000):
             headers = {b"user-agent": b"%d" % number + b"x" * 30_000}
             request, scope = request_of(f"/{number}")
-            span, attached = tracing.enter(request, None, scope, headers)
-            assert span
-            tracing.finish(span, scope, headers, "/", 200, None)
+            finish, attached = tracing.enter(request, None, scope, headers)
+            assert finish
+            finish(scope, headers, "/", 200, None)
             tracing.leave(attached)
         waiting, _ = tracemalloc.get_traced_memory()
         assert exporter.flush(10)

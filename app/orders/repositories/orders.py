@@ -19,7 +19,6 @@ from orders.schemas.order_list import Cursor, OrderSort
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-
 # Made once: to put it together takes as long as the database takes to answer it.
 _WITH_LINES: Final = (
     select(Order)
@@ -43,7 +42,9 @@ async def get(session: AsyncSession, order_id: UUID) -> Order | None:
 
 async def lock(session: AsyncSession, order_id: UUID) -> Order | None:
     """Read one order with its lines, and let nobody else change it until the transaction ends."""
-    return (await session.scalars(_one(order_id).with_for_update(key_share=True))).one_or_none()
+    # Lines by a statement of their own: an outer join could not be locked.
+    order = select(Order).where(Order.id == order_id).options(selectinload(Order.lines))
+    return (await session.scalars(order.with_for_update(key_share=True))).one_or_none()
 
 
 async def move(session: AsyncSession, order: Order, to: OrderStatus) -> bool:
@@ -110,10 +111,6 @@ def cursor_at(order: Order, sort: OrderSort) -> Cursor:
         else order.total_cents
     )
     return Cursor(sort=sort, position=position, id=order.id)
-
-
-def _one(order_id: UUID) -> Select[Order]:
-    return select(Order).where(Order.id == order_id).options(selectinload(Order.lines))
 
 
 def _matching(owner: UUID | None, status: OrderStatus | None) -> Select[Order]:
