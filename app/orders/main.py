@@ -70,6 +70,9 @@ def create_app(settings: OrdersSettings | None = None) -> FastAPI:
             clearing(app.state.sessions, app.state.storage),
         ):
             yield
+        await close()
+
+    async def close() -> None:
         await exports.close()
         if cache:
             await cache.close()
@@ -88,6 +91,7 @@ def create_app(settings: OrdersSettings | None = None) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.settings = settings
+    app.state.close = close  # for whoever uses it without its lifespan
     app.state.shared = shared
     app.state.cache = cache
     app.state.replica = Replica(create_sessions(read_engine) if read_engine else None)

@@ -170,9 +170,7 @@ async def start(own_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     yield start
     for live in started:
         await live.client.aclose()
-        await live.sessions.kw["bind"].dispose()
-        if shared := live.app.state.shared:
-            await shared.close()
+        await live.app.state.close()
 
 
 @pytest.fixture
