@@ -130,6 +130,20 @@ async def test_a_revoked_an_expired_and_an_unknown_key_and_one_of_a_deactivated_
     assert (await machine.get("/read", headers=sent(of_deactivated))).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "moment",
+    ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+14:00", "2026-01-02T03:04:05Z"],
+)
+async def test_a_key_that_would_never_or_always_be_expired_is_refused(
+    client: httpx.AsyncClient, sign_in: SignIn, ann: User, moment: str
+) -> None:
+    sign_in(ann)
+    wanted = {"name": "Reports", "scopes": ["orders:read"], "expires_at": moment}
+    answer = await client.post("/api/v1/api-keys", json=wanted)
+    assert answer.status_code == 422
+    assert "this moment" in answer.text
+
+
 async def test_nobody_revokes_the_key_of_another(
     client: httpx.AsyncClient, session: AsyncSession, sign_in: SignIn, ann: User
 ) -> None:

@@ -84,6 +84,19 @@ async def test_a_declined_payment_is_sure_and_not_asked_again(server: PaymentSer
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_what_is_wrong_with_one_payment_does_not_keep_the_others_from_being_asked_about(
+    server: PaymentServer, status: int
+) -> None:
+    server.answer = saying(http(status, b"{}", "application/json"))
+    async with opened(server, policy=Policy(failures=2, rest=60.0)) as provider:
+        for _ in range(3):
+            assert (await ask(provider)).verdict is not Verdict.AUTHORISED
+        assert len(server.asked) == 3
+        server.answer = authorise
+        assert (await ask(provider)).verdict is Verdict.AUTHORISED
+
+
 async def endless(_: PaymentServer, asked: Asked) -> bytes:
     return http(201, b" " * 200_000 + as_json(201, said(asked)), "application/json")
 
@@ -144,7 +157,7 @@ async def test_a_nobody_that_refuses_connections_is_unsure() -> None:
         pass
     async with opened(server) as provider:
         outcome = await ask(provider)
-    assert outcome == Outcome(Verdict.UNSURE, reason="ConnectError")
+    assert outcome == Outcome(Verdict.UNSURE, reason="ConnectError", is_answer=False)
 
 
 async def test_the_circuit_opens_spares_the_provider_and_closes_by_one_trial(

@@ -66,7 +66,7 @@ TestCalls = Calls.TestCase
 
 @given(st.integers(100, 599), st.binary() | st.text().map(str.encode))
 def test_no_answer_is_too_strange_and_none_is_sure_by_chance(status: int, body: bytes) -> None:
-    assert judge(status, body) is Verdict.UNSURE
+    assert judge(status, body) is (Verdict.DECLINED if status == 422 else Verdict.UNSURE)
 
 
 @given(
@@ -86,5 +86,6 @@ def test_what_an_error_status_says_is_not_believed() -> None:
     body = json.dumps(HONEST).encode()
     assert judge(201, body) is Verdict.AUTHORISED
     assert judge(402, json.dumps(HONEST | {"status": "declined"}).encode()) is Verdict.DECLINED
-    for status in (202, 302, 400, 401, 409, 422, 429, 500, 502, 503):
+    for status in (202, 302, 400, 401, 404, 409, 429, 500, 502, 503):
         assert judge(status, body) is Verdict.UNSURE
+    assert judge(422, body) is Verdict.DECLINED

@@ -109,6 +109,7 @@ def test_development_starts_without_a_secret_of_its_own_and_nothing_else_does() 
         ("null", "null", False),
         (None, "api.example.org", False),
         ("", "", False),
+        ("http://[", "api.example.org", False),
     ],
 )
 def test_a_page_is_our_own_by_its_origin(origin: str | None, host: str, own: bool) -> None:

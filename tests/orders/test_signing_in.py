@@ -66,6 +66,20 @@ async def test_who_registers_can_sign_in_and_is_who_they_said(client: httpx.Asyn
     assert told == ann
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["  Ann@Example.ORG ", "ann@xn--bcher-kva.example.org", "jose\u0301@example.org"],
+    ids=["spaces and capitals", "punycode", "decomposed"],
+)
+async def test_whoever_registered_an_address_signs_in_with_it_as_it_was_written(
+    client: httpx.AsyncClient, address: str
+) -> None:
+    body = {"email": address, "name": "Ann", "password": PASSWORD}
+    assert (await client.post("/api/v1/auth/register", json=body)).status_code == 201
+    form = {"username": address, "password": PASSWORD}
+    assert (await client.post("/api/v1/auth/login", data=form)).status_code == 200
+
+
 async def test_nobody_can_register_as_an_admin(client: httpx.AsyncClient) -> None:
     wanted = {"email": "a@example.org", "name": "A", "password": PASSWORD, "role": "admin"}
     answer = await client.post("/api/v1/auth/register", json=wanted)
@@ -116,6 +130,7 @@ async def test_an_unknown_user_costs_one_argon2_like_any_other(
     assert known == unknown
 
 
+@pytest.mark.usefixtures("costly_passwords")
 async def test_a_hash_with_older_parameters_is_replaced_at_the_next_login(
     client: httpx.AsyncClient, session: AsyncSession
 ) -> None:

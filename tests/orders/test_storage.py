@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -133,6 +136,19 @@ async def test_a_directory_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         await storage.read(uuid4(), 0, 1)
 
 
+@contextmanager
+def limited_files(size: int) -> Iterator[None]:
+    """Let this process write no longer files than that, as a disk that is almost full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    told = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, told)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 async def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def create(*_: Path) -> BinaryIO:
@@ -141,6 +157,13 @@ async def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("orders.storage.directory._create", create)
     with pytest.raises(StorageFullError, match="no room left"):
         await Directory(tmp_path).write(uuid4(), stream(b"a"))
+
+
+async def test_what_a_disk_takes_only_a_part_of_is_told(tmp_path: Path) -> None:
+    kilobytes = 64
+    with limited_files(kilobytes * 1024), pytest.raises(StorageFullError):
+        await Directory(tmp_path).write(uuid4(), stream(bytes(kilobytes * 1024 + 1)))
+    assert not Kept(Directory(tmp_path), tmp_path).files()
 
 
 async def test_a_bucket_that_is_away_or_shut_is_told(

@@ -25,5 +25,8 @@ def is_own_page(origin: str | None, host: str | None, origins: Collection[str]) 
         return False
     if origin.lower() in origins:
         return True
-    # The scheme may have been taken off by whatever ends TLS before us: the host decides.
-    return bool(host) and urlsplit(origin).netloc.lower() == (host or "").lower()
+    try:
+        # The scheme may have been taken off by whatever ends TLS before us: the host decides.
+        return bool(host) and urlsplit(origin).netloc.lower() == (host or "").lower()
+    except ValueError:  # no browser writes such a one
+        return False

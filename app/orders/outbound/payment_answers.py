@@ -28,6 +28,8 @@ class Outcome:
     """The provider's own id of an authorisation."""
     reason: str = ""
     """Why it was declined, or is unsure: a word or two."""
+    is_answer: bool = True
+    """Whether the provider was well enough to say something about this very payment."""
 
 
 class _Answer(BaseModel):
@@ -41,20 +43,25 @@ class _Answer(BaseModel):
 
 
 _SAYS_SOMETHING: Final = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.PAYMENT_REQUIRED)
+# They say of this payment that something is wrong with it, and of the provider that it is well.
+_ABOUT_THIS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.GONE)
 
 
 def read(status: int, body: bytes, *, order_id: str, amount_cents: int) -> Outcome:
     """Judge one answer.
 
     An error status proves nothing: behind a gateway's 502 the provider may have authorised, and a
-    401 is our fault and not the customer's. Nor does an answer about something else.
+    401 is our fault and not the customer's. Nor does an answer about something else. But 422 is
+    the provider's word for a payment method that it does not take, and so authorises nothing on.
     """
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return Outcome(Verdict.DECLINED, reason="the payment method is not accepted")
     if status not in _SAYS_SOMETHING:
-        return Outcome(Verdict.UNSURE, reason=f"HTTP {status}")
+        return Outcome(Verdict.UNSURE, reason=f"HTTP {status}", is_answer=status in _ABOUT_THIS)
     try:
         answer = _Answer.model_validate_json(body)
     except ValidationError:
-        return Outcome(Verdict.UNSURE, reason="an answer that cannot be read")
+        return Outcome(Verdict.UNSURE, reason="an answer that cannot be read", is_answer=False)
     if (answer.order_id, answer.amount_cents) != (order_id, amount_cents):
-        return Outcome(Verdict.UNSURE, reason="an answer about another payment")
+        return Outcome(Verdict.UNSURE, reason="an answer about another payment", is_answer=False)
     return Outcome(Verdict(answer.status), reference=answer.id, reason=answer.reason)

@@ -72,7 +72,7 @@ class PaymentProvider:
             "amount_cents": amount_cents,
             "payment_method_id": payment_method_id,
         }
-        outcome = Outcome(Verdict.UNSURE, reason="no answer in time")
+        outcome = Outcome(Verdict.UNSURE, reason="no answer in time", is_answer=False)
         try:
             # One bound for all of it: a server that sends a byte a second has no read time-out.
             async with asyncio.timeout(self._timeout):
@@ -85,7 +85,7 @@ class PaymentProvider:
                         _CALLS.labels("refused").inc()
                         return Outcome(Verdict.UNSURE, reason="the circuit is open")
                     outcome = await self._measure(str(key), body)
-                    if outcome.verdict is not Verdict.UNSURE:
+                    if outcome.is_answer:
                         break
         except TimeoutError:
             pass
@@ -93,7 +93,9 @@ class PaymentProvider:
 
     async def _measure(self, key: str, body: dict[str, Any]) -> Outcome:
         started = monotonic()
-        outcome = Outcome(Verdict.UNSURE, reason="no answer in time")  # if cancelled by then
+        outcome = Outcome(
+            Verdict.UNSURE, reason="no answer in time", is_answer=False
+        )  # if cancelled by then
         try:
             outcome = await self._call(key, body)
         finally:
@@ -104,7 +106,7 @@ class PaymentProvider:
 
     def _note(self, outcome: Outcome) -> None:
         was_open = self._circuit.is_open
-        if outcome.verdict is Verdict.UNSURE:
+        if not outcome.is_answer:
             self._circuit = fail(self._circuit, self._policy, monotonic())
         else:
             self._circuit = succeed(self._circuit)
@@ -137,7 +139,7 @@ class PaymentProvider:
                     answer = await _read_bounded(response)
             # InvalidURL and the like are no transport errors, and no reason to lose an order.
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-                outcome = Outcome(Verdict.UNSURE, reason=type(error).__name__)
+                outcome = Outcome(Verdict.UNSURE, reason=type(error).__name__, is_answer=False)
             else:
                 outcome = read(
                     response.status_code,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from orders.core.access import Scope
 from orders.schemas.text import Name
+
+
+def _to_come(at: datetime) -> datetime:
+    try:
+        utc = at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("this moment has no date in UTC") from None
+    if utc <= datetime.now(UTC):
+        raise ValueError("this moment is over already")
+    return utc
 
 
 class ApiKeyCreate(BaseModel):
@@ -19,7 +29,7 @@ class ApiKeyCreate(BaseModel):
 
     name: Name
     scopes: Annotated[frozenset[Scope], Field(min_length=1)]
-    expires_at: AwareDatetime | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(_to_come)] | None = None
 
 
 class ApiKeyRead(BaseModel):

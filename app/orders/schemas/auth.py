@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from orders.schemas.text import as_registered
 
 _TOKEN = r"^[A-Za-z0-9_-]*$"  # noqa: S105 - a pattern
 
@@ -16,6 +18,7 @@ class LoginForm(BaseModel):
     username: Annotated[
         str,
         Field(max_length=254, pattern=r"^[^\x00]*$", description="The e-mail address."),
+        AfterValidator(as_registered),
     ]
     password: Annotated[str, Field(max_length=256, json_schema_extra={"format": "password"})]
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, EmailStr, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    EmailStr,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 # Without control characters: a database refuses some, and a terminal obeys others.
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
@@ -26,4 +33,15 @@ Password = Annotated[
     StringConstraints(min_length=12, max_length=256),
     Field(examples=["correct horse battery staple"], json_schema_extra={"format": "password"}),
 ]
+_EMAIL = TypeAdapter[str](Email)
+
+
+def as_registered(address: str) -> str:
+    """Return an e-mail address as it is stored; what is none comes back as it is."""
+    try:
+        return _EMAIL.validate_python(address)
+    except ValidationError:
+        return address
+
+
 Search = Annotated[str, StringConstraints(max_length=100, pattern=_PRINTABLE)]

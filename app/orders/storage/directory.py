@@ -37,7 +37,7 @@ class Directory:
             file = await asyncio.to_thread(_create, self._root, beside)
             try:
                 async for chunk in _gathered(content):
-                    await asyncio.to_thread(file.write, chunk)
+                    await asyncio.to_thread(_write, file, chunk)
                 await asyncio.to_thread(_settle, file, beside, place)
             except BaseException:
                 # Not in a thread that would have to be waited for: this may be a cancellation.
@@ -83,6 +83,12 @@ def _create(root: Path, path: Path) -> BinaryIO:
     for each in missing:
         _sync(each.parent)  # or the folder itself could be gone after a loss of power
     return path.open("xb", buffering=0)
+
+
+def _write(file: BinaryIO, chunk: bytes) -> None:
+    left = memoryview(chunk)
+    while left:  # a disk that gets full takes a part, and refuses only what comes after it
+        left = left[file.write(left) :]
 
 
 def _settle(file: BinaryIO, beside: Path, place: Path) -> None:
