@@ -71,6 +71,12 @@ def test_a_contract_revision_may_break_older_images_but_not_block_the_table(
         ("ALTER TABLE t DETACH PARTITION p", "require-concurrent-partition-detach"),
         ("TRUNCATE t CASCADE", "ban-truncate-cascade"),
         (f"CREATE VIEW {'v' * 64} AS SELECT 1 AS a", "identifier-too-long"),
+        (f"CREATE VIEW {'v$' * 32} AS SELECT 1 AS a", "identifier-too-long"),
+        (f"CREATE VIEW {'ü' * 32} AS SELECT 1 AS a", "identifier-too-long"),
+        ('CREATE VIEW "' + 32 * "v " + '" AS SELECT 1 AS a', "identifier-too-long"),
+        ("create index i on t (c)", "require-concurrent-index-creation"),
+        ("ALTER TABLE t ADD c int GENERATED ALWAYS AS (d) STORED", "adding-field-with-default"),
+        ("ALTER TABLE t ADD EXCLUDE (c WITH =)", "constraint-missing-not-valid"),
     ],
 )
 def test_squawk_tells_what_blocks_a_table(sql: str, rule: str, project: AlembicProject) -> None:
@@ -200,10 +206,12 @@ def test_without_squawk_the_own_rules_still_hold_and_a_warning_says_what_is_miss
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     monkeypatch.setenv("PATH", "/nowhere")
-    project.revision("a", sql="ALTER TABLE t DROP c")
+    project.revision("a", sql="ALTER TABLE t DROP c; CREATE INDEX i ON t (d)")
     found = findings(project)
     assert rules(found) == {"drop-column", "squawk-unavailable"}
     assert "there is no program squawk" in describe(found)
+    project.revision("a", sql="ALTER TABLE t DROP c")  # about which it has nothing to say
+    assert rules(findings(project)) == {"drop-column"}
 
 
 def test_an_old_history_is_classified_by_what_its_revisions_do(tmp_path: Path) -> None:

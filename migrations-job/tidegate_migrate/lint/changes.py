@@ -7,8 +7,9 @@ revision is read before any of it is judged. What it makes only IF NOT EXISTS ma
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from postgast import pg_query_pb2 as pg
@@ -111,8 +112,14 @@ def touches(statements: Sequence[Statement], at: int) -> frozenset[str]:
     return frozenset(names)
 
 
-def _read(statements: Iterable[Statement]) -> Iterator[tuple[int, Parsed]]:
-    return parse_all(statement.sql for statement in statements)
+def _read(statements: Iterable[Statement]) -> Sequence[tuple[int, Parsed]]:
+    return _parse(tuple(statement.sql for statement in statements))
+
+
+@lru_cache(maxsize=1)
+def _parse(texts: tuple[str, ...]) -> Sequence[tuple[int, Parsed]]:
+    """Parse the statements of a revision once for all that is asked about it in turn."""
+    return tuple(parse_all(texts))
 
 
 @dataclass(slots=True)
@@ -138,7 +145,7 @@ class _Reader:
         self._added: dict[Key, _Added] = {}
         self._dropped: set[Key] = set()
         self._made_at: dict[Key, list[int]] = defaultdict(list)
-        self._parsed = list(_read(statements))
+        self._parsed = _read(statements)
         self._index = self._position = 0
 
     def read(self) -> list[Breach]:

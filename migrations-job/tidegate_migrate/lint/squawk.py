@@ -8,6 +8,8 @@ transactions, time-outs and IF NOT EXISTS are the runner's affair; the rest is s
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from tidegate_migrate.statements import Rendered
 __all__ = ["SQUAWK_RULES", "SquawkError", "check"]
 
 _TIMEOUT: Final = 60.0  # seconds; it needs milliseconds
+_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - for a folder that only its owner enters
 
 _error = partial(Rule, level=Level.ERROR, concern=Concern.LOCKS)
 _warning = partial(Rule, level=Level.WARNING, concern=Concern.LOCKS)
@@ -112,6 +115,11 @@ SQUAWK_RULES: Final = {
 }
 """The rules of squawk that count, by name, in Tidegate's words."""
 
+# What no statement lacks that one of those rules is about: a word, or a name that may be too long.
+_ABOUT: Final = re.compile(
+    r"CHECK|CONSTRAINT|DEFAULT|DETACH|DOMAIN|EXCLUDE|GENERATED|INDEX|NULL|PRIMARY|REFERENCES|SERIAL"
+    r"|TRUNCATE|UNIQUE|[\w$]{64}|\"(?:[^\"]|\"\"){64}|[^\x00-\x7f]"
+)
 _UNREAD: Final = "syntax-error"
 _TOLD: Final = {*SQUAWK_RULES, _UNREAD}
 _ANY_CONSTRAINT: Final = "constraint-missing-not-valid"
@@ -140,20 +148,29 @@ def check(
 ) -> list[tuple[str, Breach]]:
     """Run squawk once over all the revisions and return (revision, breach) pairs.
 
+    It is not run where none of them holds anything that its rules are about.
     ``server_version`` is libpq's number (180004), where a server was asked.
 
     Raises:
         SquawkError: the program is missing or does not answer.
     """
+    revisions = [rendered for rendered in revisions if _ABOUT.search(rendered.sql.upper())]
+    if not revisions:
+        return []
     scripts = [_script(rendered) for rendered in revisions]
     try:
-        with TemporaryDirectory(prefix="tidegate-lint-") as folder:
+        with TemporaryDirectory(prefix="tidegate-lint-", dir=_memory()) as folder:
             for number, script in enumerate(scripts):
                 (Path(folder) / f"{number}.sql").write_text(script.text, encoding="utf-8")
             answers = _run(folder, len(scripts), server_version)
     except OSError as error:
         raise SquawkError(f"squawk cannot be run ({error})") from None
     return list(_understand(answers, revisions, scripts))
+
+
+def _memory() -> str | None:
+    """Return a folder in memory, where there is one: a disk takes longer than squawk itself."""
+    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
 
 
 def _script(rendered: Rendered) -> _Script:
