@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidegate.schema import Applied, Failure, Outcome, Report
-from tidegate_migrate import history, rollback
+from tidegate_migrate import database, history, journal, rollback
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.lint.check import Classified, classify
 from tidegate_migrate.lock import migration_lock
@@ -53,13 +53,17 @@ def adopt(
     """
     with opened(settings, say) as at:
         refuse_shared_connections(at.connection, settings.url)
+        database.steady(at.connection, lock_timeout=settings.ddl_lock_timeout)
         applied = at.read()
         missing = classify(at.project, _missing(at.project, applied))
         tell(missing)
-        if missing and not dry_run:
+        finished = journal.finished(at.project.manifest, applied)
+        if (missing or finished) and not dry_run:
             with migration_lock(at.connection, timeout=settings.lock_timeout, say=say):
                 # Whoever held the lock until now may have written some of them, or gone on.
-                still = set(_missing(at.project, at.read()))
+                applied = at.read()
+                still = set(_missing(at.project, applied))
+                journal.forget_finished(at.connection, at.place, at.project.manifest, applied)
                 _write(at, {n: each for n, each in missing.items() if n in still}, settings.image)
         outcome = Outcome.DONE if missing else Outcome.NOTHING_TO_DO
         return Adopted(at.report(at.read(), outcome), missing)

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import PendingRollbackError
 
 from tidegate.schema import AppliedRevision, Failure
-from tidegate_migrate import boundary, environment, guard, history, journal, session
+from tidegate_migrate import boundary, database, environment, guard, history, journal, session
 from tidegate_migrate.autocommit import Statements
 from tidegate_migrate.blockers import Blockers
 from tidegate_migrate.ending import Ending
@@ -29,7 +29,7 @@ from tidegate_migrate.plan import Plan
 from tidegate_migrate.pooler import refuse_shared_engine
 from tidegate_migrate.progress import Progress
 from tidegate_migrate.project import Project
-from tidegate_migrate.rollback import done
+from tidegate_migrate.recording import Recording
 from tidegate_migrate.settings import Settings
 
 
@@ -47,7 +47,7 @@ class Run:
     ending: Ending
 
     def patience(self) -> Patience:
-        """Begin to be patient: once for each revision, or statement that stands alone."""
+        """Begin to be patient: once for each transaction, or statement that stands alone."""
         return Patience(self.settings.deadline, time.monotonic, random.random)
 
 
@@ -60,8 +60,7 @@ def apply(run: Run, plan: Plan) -> None:
     blockers = Blockers(run.connection, run.say, run.progress)
     run.ending.cancel = lambda: _cancel(run.settings.url, blockers.backend)
     await_orphans(run.connection, timeout=run.settings.lock_timeout, say=run.say)
-    _forget_what_others_finished(run)
-    stuck, patience = "", run.patience()
+    stuck, patience = ("", 0), run.patience()
     with blockers.watched():
         while True:
             heads = history.read(run.connection, run.place).heads
@@ -75,17 +74,28 @@ def apply(run: Run, plan: Plan) -> None:
                 if run.ending.told:
                     raise KeyboardInterrupt from error
                 if not is_about_a_lock(error):
-                    raise explain(error, revision, run.settings.url) from error
-                if revision != stuck:
-                    stuck, patience = revision, run.patience()
-                if not blockers.again(patience, revision):
-                    raise _stuck(run.settings, revision, blockers.last) from error
+                    raise explain(_beneath(error), revision, run.settings.url) from error
+                here = (revision, _part(run, revision))
+                if here != stuck:
+                    stuck, patience = here, run.patience()
+                _wait_for_another_try(run, blockers, patience, revision)
 
 
-def _forget_what_others_finished(run: Run) -> None:
-    applied = history.read(run.connection, run.place)
-    if finished := applied.begun.keys() & set(done(run.project.manifest, applied)):
-        journal.forget_all(run.connection, run.place, finished)
+def _part(run: Run, revision: str) -> int:
+    """Return how many parts of the revision are committed: behind a block it is stuck anew."""
+    return journal.read(run.connection, run.place).get(revision, journal.Unfinished()).part
+
+
+def _beneath(error: BaseException) -> BaseException:
+    """Return what broke the connection, where the end of a block only stumbled over that."""
+    while isinstance(error, PendingRollbackError) and error.__context__:
+        error = error.__context__
+    return error
+
+
+def _wait_for_another_try(run: Run, blockers: Blockers, patience: Patience, revision: str) -> None:
+    if not blockers.again(patience, revision):
+        raise _stuck(run.settings, revision, blockers.last)
 
 
 class Pass:
@@ -128,6 +138,8 @@ class Pass:
         seen = session.introduce(context.connection, self._values, self._lock)
         self._blockers.backend = seen.backend
         if not seen.held:
+            with database.errors_in_words():  # where the lock went with its connection
+                self._run.connection.execute("SELECT")
             raise _works_elsewhere(self._run.settings)
         if not seen.in_transactions:
             raise _without_transactions()
@@ -139,12 +151,13 @@ class Pass:
             prepare=lambda: journal.ensure(self._run.connection, self._run.place),
             lock=self._lock,
             patience=self._run.patience,
-            again=self._blockers.again,
+            again=functools.partial(_wait_for_another_try, self._run, self._blockers),
             lock_timeout=self._lock_timeout,
             longest=settings.ddl_lock_timeout,
             after_block=self._check_who_runs,
             say=self._run.say,
         )
+        Recording(context, self._history_row, refused=lambda: lost(self._run.progress.running))
         boundary.reached("env.py configured")
 
     def _steps(self, heads: tuple[str, ...], context: MigrationContext) -> Iterator[Any]:
@@ -209,35 +222,29 @@ class Pass:
         if name in self._plan.guarded:
             guard.check(run.connection, run.place, run.project.manifest, [name])
 
+    def _history_row(self) -> str:
+        run, name = self._run, self._run.progress.running
+        return history.row(
+            run.place,
+            run.project.manifest.revisions[name],
+            seconds=round(time.monotonic() - self._started, 3),
+            image=run.settings.image,
+            checksum=run.project.checksum(name),
+            lint_ignored=run.project.lint_ignored.get(name),
+            lock=self._lock,
+        )
+
     def _on_version_apply(self, *, ctx: MigrationContext, step: MigrationInfo, **_: object) -> None:
         run = self._run
         name = step.up_revision_id
         if name is None or ctx.connection is None:
             raise RuntimeError("Alembic applied a step without a revision or a connection")
-        boundary.reached("version row written")
-        try:
-            recorded = history.record(
-                ctx.connection,
-                run.place,
-                run.project.manifest.revisions[name],
-                seconds=round(time.monotonic() - self._started, 3),
-                image=run.settings.image,
-                checksum=run.project.checksum(name),
-                lint_ignored=run.project.lint_ignored.get(name),
-                lock=self._lock,
-            )
-            if self._statements.journaled:
-                journal.forget(ctx.connection, run.place, name)
-        except ProgrammingError as error:
-            raise MigrateError(
-                Failure.SETTINGS,
-                f"the history of revision {name} cannot be written: {error.orig}",
-                hint=f"let env.py's role write to {run.place.history}",
-                revision=name,
-            ) from None
-        if not recorded:
-            raise lost(name)
-        boundary.reached("history row written")
+        boundary.reached("version and history written")
+        if self._statements.journaled:
+            journal.forget(ctx.connection, run.place, name)
+        others = [each for each, entry in self._unfinished.items() if not entry.stale]
+        if others:  # of other branches, say
+            journal.still_hold(ctx.connection, run.place, others)
 
 
 def _cancel(url: str, backend: int) -> None:

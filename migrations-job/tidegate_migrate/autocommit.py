@@ -6,35 +6,32 @@ stops it, and passed over by the next run when it is already done.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import event
-
 from tidegate.schema import UNFINISHED_TABLE, Failure, Revision
-from tidegate_migrate import boundary, journal
+from tidegate_migrate import boundary, journal, passing
+from tidegate_migrate.explain import in_words
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.indexes import invalid_after, invalid_before, waits_without_blocking
 from tidegate_migrate.journal import Unfinished
+from tidegate_migrate.kinds import changes_objects, is_read, is_savepoint, is_setting
+from tidegate_migrate.leftovers import Leftovers
 from tidegate_migrate.lock import lost
-from tidegate_migrate.patience import Patience, is_about_a_lock, sqlstate
-from tidegate_migrate.place import Place, literal
-from tidegate_migrate.repeated import detached_by, is_answered_already
-from tidegate_migrate.resuming import Course, digest, is_read, is_setting
-from tidegate_migrate.session import milliseconds, verbatim
+from tidegate_migrate.once import Once
+from tidegate_migrate.patience import Patience
+from tidegate_migrate.place import Place
+from tidegate_migrate.resuming import Course
+from tidegate_migrate.sent import Sent, listen
+from tidegate_migrate.session import verbatim
+from tidegate_migrate.timeouts import Timeouts
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from alembic.runtime.migration import MigrationContext
 
-# What may leave a setting of the session behind, a time-out among them; better one too many.
-_SETS: Final = re.compile(r"\b(?:SET|RESET|DISCARD|set_config)\b", re.IGNORECASE)
-
-_RETURNS: Final = re.compile(r"\bRETURNING\b", re.IGNORECASE)
-# Sent in the place of a statement that is done: it changes nothing, and returns no rows either.
-_NOTHING: Final = "SET LOCAL tidegate.passed_over = ''"
+# A transaction that has written nothing has no number: not even a function can do so without one.
+_HAS_WRITTEN: Final = "SELECT txid_current_if_assigned() IS NOT NULL"
 
 
 class Statements:
@@ -43,7 +40,7 @@ class Statements:
     ``unfinished`` is what the journal held when the run began; ``prepare`` makes the journal's
     table when the first block is met; ``lock`` is the SQL condition that the migration lock is
     still held. ``lock_timeout`` holds outside of blocks; inside, a statement queues for ``longest``
-    at most. ``again`` waits for another try, if there is time.
+    at most. ``again`` waits for another try, and raises when there is no time for one.
     ``after_block`` is asked whether to go on when a block has ended: it may have taken long.
     """
 
@@ -56,7 +53,7 @@ class Statements:
         prepare: Callable[[], None],
         lock: str,
         patience: Callable[[], Patience],
-        again: Callable[[Patience, str], bool],
+        again: Callable[[Patience, str], None],
         lock_timeout: float,
         longest: float,
         after_block: Callable[[], None],
@@ -74,15 +71,22 @@ class Statements:
         self._after_block = after_block
         self._say = say
         self._revision: Revision | None = None
-        self._statement_timeout = 0.0
+        self._timeouts = Timeouts(self._query)
         self._alone = False
         self._by_op = False
-        self.settings_touched = False
+        self._ours = False
+        self._first = True
+        self._wrote_before = False
         if context.connection is not None:
-            event.listen(context.connection, "before_cursor_execute", self._send, retval=True)
+            listen(context.connection, self._meet)
         self._block, self._exec = context.autocommit_block, context.impl._exec
         context.autocommit_block = self._autocommit_block  # type: ignore[method-assign]
         context.impl._exec = self._execute  # type: ignore[method-assign]
+
+    @property
+    def settings_touched(self) -> bool:
+        """Whether the last revision may have left a setting of the session behind."""
+        return self._timeouts.touched
 
     @contextmanager
     def of(
@@ -97,77 +101,94 @@ class Statements:
                 or may have been taken back.
         """
         self._revision = revision
-        self._statement_timeout = statement_timeout
+        self._timeouts.hold(self._lock_timeout, statement_timeout)
+        # Alembic makes the version table in the first one's transaction.
+        self._wrote_before = self._first and self._has_written()
+        self._first = False
         earlier = self._unfinished.get(revision.id, Unfinished())
         self.journaled = revision.id in self._unfinished
-        self.settings_touched = False
-        self._course = Course(
-            earlier,
-            checksum,
-            text=self._text,
-            changed=lambda how: self._changed(earlier.done, how),
+        self._done = earlier.done
+        self._course = Course(earlier, checksum, changed=self._changed)
+        self._once = Once(
+            revision.id,
+            self._course,
+            write=self._write,
+            leftovers=Leftovers(self._query, self._say, revision.id),
+            timeouts=self._timeouts,
+            statement_timeout=statement_timeout,
+            longest=self._longest,
+            patience=self._patience,
+            again=self._again,
+            say=self._say,
         )
         try:
-            if earlier.done:
+            if self._course.passing:
                 if earlier.stale:
-                    raise self._perhaps_undone(earlier.done)
+                    raise self._perhaps_undone()
                 self._say(
                     f"{revision.id} was begun by an earlier run: "
                     f"its first {earlier.done} statements are done and passed over"
                 )
+                self._query(passing.TRANSACTION)
             yield
             self._course.finish()
+        except MigrateError:
+            raise
+        except Exception as error:
+            if self._course.passing and passing.is_about_the_revision(error):
+                raise self._changed(f"it fails now: {in_words(error, self._url)}") from error
+            raise
         finally:
             self._revision = None
 
-    def _send(
-        self,
-        _connection: object,
-        _cursor: object,
-        statement: str,
-        parameters: Any,  # noqa: ANN401 - the driver's
-        _context: object,
-        executemany: bool,
-    ) -> tuple[str, Any]:
-        """Let a statement through to the driver, or what stands for one that is done already."""
-        if self._revision is None:
-            return statement, parameters
-        if _SETS.search(statement):
-            self.settings_touched = True
-        if self._by_op or is_read(statement):
-            return statement, parameters
-        if not self._course.passing:
-            self._course.done += 1
-            return statement, parameters
-        if _RETURNS.search(statement):
-            raise self._changed(self._course.done, "it reads now what one of them returned")
-        return _NOTHING, ([] if executemany else ())
-
     def _execute(self, construct: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        if self._revision is None:
-            return self._exec(construct, *args, **options)
-        course = self._course
-        course.met(construct)
-        with self._ours():
-            if course.passing:
-                if not is_setting(self._text(construct)):
-                    return None
-            elif self._alone:
-                return self._execute_alone(
-                    construct, lambda: self._exec(construct, *args, **options)
-                )
-            else:
-                course.done += 1
-            return self._exec(construct, *args, **options)
-
-    @contextmanager
-    def _ours(self) -> Iterator[None]:
-        """Tell what ``op`` and the runner itself send from what a revision sends past them."""
+        """Tell what ``op`` sends, whose answer nobody sees, from what is sent past it."""
         before, self._by_op = self._by_op, True
         try:
-            yield
+            return self._exec(construct, *args, **options)
         finally:
             self._by_op = before
+
+    def _meet(self, sent: Sent) -> bool:
+        """Deal with a statement; False leaves it to the driver."""
+        if self._revision is None or self._ours:
+            return False
+        self._timeouts.met(sent.text)
+        if is_savepoint(sent.text):
+            return False
+        if self._by_op:
+            self._course.met(sent.text)
+        with self._apart():
+            if self._course.passing:
+                return self._pass(sent)
+            if self._alone:
+                return self._stand_alone(sent)
+        if not (is_setting(sent.text) if self._by_op else is_read(sent.text)):
+            self._course.count()
+        return False
+
+    def _pass(self, sent: Sent) -> bool:
+        if is_setting(sent.text):
+            return False
+        asks = is_read(sent.text) and not self._by_op
+        if asks and passing.read(sent, self._connection, alone=self._alone):
+            return True
+        if self._alone:
+            self._course.pass_over(sent.digest)
+        if not asks:
+            if sent.is_read_back and not self._by_op:
+                raise self._changed("it reads now what one of them returned")
+            passing.leave_out(sent)
+        return True
+
+    def _stand_alone(self, sent: Sent) -> bool:
+        if is_setting(sent.text):
+            return False
+        if self._by_op or changes_objects(sent.text):
+            self._once.run(sent)
+            return True
+        self._course.ran(sent.digest, counts=not is_read(sent.text))
+        return False
 
     @contextmanager
     def _autocommit_block(self) -> Iterator[None]:
@@ -176,88 +197,52 @@ class Statements:
                 yield
             return
         self._prepare()
-        self._next_part()  # in the transaction that the block commits
+        wrote = None if self._wrote_before else self._has_written()
+        self._wrote_before = False
+        self._course.end_transaction(wrote=wrote)
+        self._write_where_new()  # in the transaction that the block commits
         boundary.reached("autocommit block entered")
         with self._block():
             boundary.reached("autocommit block committed what was before it")
-            self._alone = True
-            try:
+            with self._each_alone():
                 yield
-            finally:
-                self._alone = False
-            self._next_part()
-            self._set(self._lock_timeout, self._statement_timeout)
-        if not self._course.passing:
+            self._course.end_block()
+            self._write_where_new()
+        if self._course.passing:
+            self._query(passing.TRANSACTION)
+        else:
             self._after_block()
 
-    def _next_part(self) -> None:
-        self._course.next_part()
-        if self._course.is_new:
-            self._write(self._course.entry())
-
-    def _execute_alone(self, construct: Any, execute: Callable[[], Any]) -> Any:  # noqa: ANN401
-        course, text = self._course, self._text(construct)
-        known_by = digest(text)
-        if course.is_done(known_by):
-            return None
-        self._write(course.entry(known_by))
-        boundary.reached("autocommit statement begun")
+    @contextmanager
+    def _each_alone(self) -> Iterator[None]:
+        read_only = self._course.passing
+        if read_only:
+            self._query(passing.BLOCK)
+        self._alone = True
         try:
-            result = self._try(text, execute)
-        except Exception as error:
-            if not (course.in_doubt(known_by) and is_answered_already(text, sqlstate(error))):
-                with suppress(Exception):  # where the connection broke, it stays in doubt
-                    self._write(course.entry())
-                raise
-            self._say(f"{self._name}: the earlier run had finished {_head(text)}")
-            result = None
-        boundary.reached("autocommit statement ran")
-        course.finished(known_by)
-        self._write(course.entry())
-        boundary.reached("autocommit statement journaled")
-        return result
-
-    def _try(self, text: str, execute: Callable[[], Any]) -> Any:  # noqa: ANN401
-        try:
-            return self._try_again(text, execute)
+            yield
         finally:
-            with suppress(Exception):  # where the connection broke
-                # What is sent past `op` comes with the time-outs that hold outside.
-                self._set(self._lock_timeout, self._statement_timeout)
+            self._alone = False
+            if read_only:
+                with suppress(Exception):  # where the connection broke
+                    self._query(passing.BLOCK_ENDED)
 
-    def _try_again(self, text: str, execute: Callable[[], Any]) -> Any:  # noqa: ANN401
-        patience = self._patience()
-        while True:
-            try:
-                if waits_without_blocking(text):
-                    # It waits for whoever came before it, and nobody waits for it.
-                    self._set(patience.left or 0.001, 0)
-                else:
-                    self._set(min(patience.queue, self._longest), self._statement_timeout)
-                return self._run_among_leftovers(text, execute)
-            except Exception as error:
-                if not (is_about_a_lock(error) and self._again(patience, self._name)):
-                    raise
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Tell what the runner itself sends from what a revision sends."""
+        before, self._ours = self._ours, True
+        try:
+            yield
+        finally:
+            self._ours = before
 
-    def _run_among_leftovers(self, text: str, execute: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Run a statement, and put away what earlier tries of it have left half-done."""
-        if (detachment := detached_by(text)) and self._rows(detachment.find_pending()):
-            self._say(f"{self._name}: finishing what an earlier try has left half-detached")
-            return verbatim(self._connection, detachment.finalize())
-        self._drop(invalid_before(text))
-        result = execute()
-        with suppress(Exception):  # it is done, and must not be done again for what it leaves
-            self._drop(invalid_after(text))
-        return result
+    def _has_written(self) -> bool:
+        return bool(self._query(_HAS_WRITTEN)[0][0])
 
-    def _drop(self, invalid: str) -> None:
-        for (name,) in self._rows(invalid) if invalid else ():
-            self._say(f"{self._name}: dropping {name}, which an earlier try left INVALID")
-            verbatim(self._connection, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-            boundary.reached("invalid index dropped")
-
-    def _rows(self, query: str) -> Sequence[Any]:
-        return verbatim(self._connection, query).all()
+    def _query(self, sql: str) -> Sequence[Any]:
+        with self._apart():
+            result = verbatim(self._connection, sql)
+            return result.all() if result.returns_rows else ()
 
     @property
     def _connection(self) -> sa.Connection:
@@ -267,13 +252,22 @@ class Statements:
         return connection
 
     @property
+    def _url(self) -> str:
+        return self._connection.engine.url.render_as_string(hide_password=False)
+
+    @property
     def _name(self) -> str:
         return self._revision.id if self._revision else ""
 
-    def _write(self, entry: Unfinished) -> None:
+    def _write_where_new(self) -> None:
+        if self._course.is_new:
+            self._write()
+
+    def _write(self) -> None:
         if self._revision is None:
             raise RuntimeError("a statement is noted that belongs to no revision")
-        with self._ours():
+        entry = self._course.entry()
+        with self._apart():
             noted = journal.write(
                 self._connection, self._place, self._revision, entry, lock=self._lock
             )
@@ -281,38 +275,23 @@ class Statements:
             raise lost(self._name)
         self.journaled = True
 
-    def _set(self, lock_timeout: float, statement_timeout: float) -> None:
-        for name, value in (
-            ("lock_timeout", lock_timeout),
-            ("statement_timeout", statement_timeout),
-        ):
-            verbatim(self._connection, f"SET {name} = {literal(milliseconds(value))}")
-
-    def _text(self, construct: Any) -> str:  # noqa: ANN401 - a text, or SQLAlchemy's
-        if isinstance(construct, str):
-            return construct
-        return str(construct.compile(dialect=self._context.dialect))
-
-    def _changed(self, done: int, how: str) -> MigrateError:
+    def _changed(self, how: str) -> MigrateError:
         return MigrateError(
             Failure.MIGRATION_ERROR,
-            f"an earlier run has committed {done} statements of revision {self._name}, and {how}",
-            hint="let it begin as it did; or undo by hand what they did, and delete the "
-            f"revision's row from {self._place.beside(UNFINISHED_TABLE)}",
+            f"an earlier run has committed {self._done} statements of revision {self._name}, "
+            f"and {how}",
+            hint="let it begin as it did; or undo by hand what they did, unless it looks for that "
+            "itself, and delete the revision's row from "
+            f"{self._place.beside(UNFINISHED_TABLE)}",
             revision=self._name,
         )
 
-    def _perhaps_undone(self, done: int) -> MigrateError:
+    def _perhaps_undone(self) -> MigrateError:
         return MigrateError(
             Failure.MIGRATION_ERROR,
-            f"an earlier run has committed {done} statements of revision {self._name}, "
+            f"an earlier run has committed {self._done} statements of revision {self._name}, "
             f"and {self._place} was written since by other means, so they may have been undone",
             hint="undo by hand what is left of them, delete the revision's row from "
             f"{self._place.beside(UNFINISHED_TABLE)}, and run this again",
             revision=self._name,
         )
-
-
-def _head(text: str) -> str:
-    """Return a statement's first words: enough to know it by, no values."""
-    return " ".join(text.split()[:6])

@@ -15,18 +15,20 @@ from tidegate_migrate.patience import Patience
 from tidegate_migrate.progress import Progress
 
 _EVERY: Final = 0.04  # seconds: less than half of the shortest time that a try queues
-# Names and times only: a statement's text may hold anybody's data.
+# Names and times only: a statement's text may hold anybody's data. Of another role's backends the
+# server tells no more than the name and the locks, unless the own one has pg_read_all_stats.
+# Autovacuum yields to whoever queues for long enough; unseen, it is known by its lock.
 _BLOCKERS: Final = """
 SELECT b.pid, coalesce(nullif(a.application_name, ''), a.usename, a.backend_type, 'unknown'),
-       coalesce(a.state, 'unknown'),
-       coalesce(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start)), 0),
-       CASE WHEN a.backend_type IS DISTINCT FROM 'autovacuum worker' THEN t.virtualxid END
-FROM pg_stat_get_activity(%s) AS w
-CROSS JOIN unnest(pg_blocking_pids(w.pid)) AS b (pid)
+       a.state,
+       extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start)),
+       CASE WHEN coalesce(a.backend_type <> 'autovacuum worker', NOT EXISTS (
+         SELECT FROM pg_locks v WHERE v.pid = b.pid AND v.mode = 'ShareUpdateExclusiveLock'
+       )) THEN t.virtualxid END
+FROM unnest(pg_blocking_pids(%s)) AS b (pid)
 LEFT JOIN pg_stat_activity a ON a.pid = b.pid
 LEFT JOIN pg_locks t ON t.pid = b.pid AND t.locktype = 'virtualxid' AND t.mode = 'ExclusiveLock'
-WHERE w.wait_event_type = 'Lock'
-ORDER BY 4 DESC
+ORDER BY 4 DESC NULLS LAST
 """
 _LOOK_EVERY: Final = 0.2  # seconds, for the end of those who stood in the way
 _STILL: Final = """
@@ -63,7 +65,6 @@ class Blockers:
             self._progress.waiting = self._resting_from
             return
         self.last = self._progress.waiting = "; ".join(describe(*row[:4]) for row in rows[:3])
-        # One that yields to whoever queues for long enough (autovacuum) is not waited for.
         self._transactions = {row[4] for row in rows if row[4]}
         who = ",".join(str(row[0]) for row in rows)
         if who != self._told:
@@ -120,6 +121,12 @@ class Blockers:
             thread.join(1)
 
 
-def describe(backend: int, name: str, state: str, seconds: float) -> str:
-    """Name one backend that holds a lock, and for how long its transaction has run."""
-    return f"{name} (backend {backend}, {state}, for {seconds:.0f} s)"
+def describe(backend: int, name: str, state: str | None, seconds: float | None) -> str:
+    """Name one backend that holds a lock, and for how long its transaction has run, where known.
+
+    Backend 0 is PostgreSQL's word for a transaction that was prepared, and belongs to none.
+    """
+    if not backend:
+        return "a prepared transaction (pg_prepared_xacts)"
+    since = None if seconds is None else f"for {seconds:.0f} s"
+    return f"{name} ({', '.join(filter(None, [f'backend {backend}', state, since]))})"

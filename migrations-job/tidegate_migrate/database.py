@@ -26,6 +26,13 @@ _FOR_ASYNCPG: Final = {
     "statement_cache_size",
 }
 
+# The last from PostgreSQL 14 on; a role may have one for the sake of the service.
+_STEADY: Final = """
+SELECT set_config(name, value, false)
+FROM (VALUES ('lock_timeout', %s), ('idle_session_timeout', '0')) AS wanted (name, value)
+WHERE current_setting(name, true) IS NOT NULL
+"""
+
 
 def direct_url(environ: Mapping[str, str]) -> str:
     """Return the URL for migrations: DIRECT_URL, else DATABASE_URL.
@@ -91,7 +98,8 @@ def errors_in_words() -> Iterator[None]:
     """Turn what the server answers to the runner's own statements into a reason and a hint.
 
     Raises:
-        MigrateError: ``unreachable`` when the connection broke, else ``settings``.
+        MigrateError: ``unreachable`` when the connection broke, ``lock-timeout`` when a table was
+            locked, else ``settings``.
     """
     try:
         yield
@@ -107,6 +115,13 @@ def errors_in_words() -> Iterator[None]:
             Failure.SETTINGS,
             "the database is read-only",
             hint="name the primary, not a replica, in DATABASE_URL (or DIRECT_URL)",
+        ) from None
+    except psycopg.errors.LockNotAvailable:
+        raise MigrateError(
+            Failure.LOCK_TIMEOUT,
+            "another transaction keeps the version table, or one of the runner's own beside it, "
+            "locked",
+            hint="let it end (pg_locks names it), then run this again",
         ) from None
     except psycopg.OperationalError as error:
         raise MigrateError(
@@ -165,6 +180,14 @@ def connect(
             say(f"waiting up to {timeout:g} s for the database at {where}: {reason}")
             told = True
         time.sleep(min(_RETRY_EVERY, max(0.0, deadline - time.monotonic())))
+
+
+def steady(connection: psycopg.Connection, *, lock_timeout: float) -> None:
+    """Let no statement of a run's own connection queue for longer, and no idle time end it.
+
+    ``lock_timeout`` is in seconds. Not for a connection that a pooler shares: it is the session's.
+    """
+    connection.execute(_STEADY, [f"{max(1, round(lock_timeout * 1000))}ms"])
 
 
 def hide_password(url: str, text: str) -> str:

@@ -34,11 +34,8 @@ _BROKEN: Final = ("08", "57P", "53300")
 def explain(error: BaseException, revision: str, url: str) -> MigrateError:
     """Say what env.py or a revision ran into; ``revision`` is "" before any has begun."""
     cause = getattr(error, "orig", None) or error
-    # Not the server's DETAIL, which quotes rows: the report is kept where many may read it.
-    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
-    words = " ".join((primary or str(cause)).split()) or type(cause).__name__
     where = f"revision {revision} failed" if revision else "env.py failed before any revision ran"
-    text = hide_password(url, f"{where}: {type(cause).__name__}: {words}")
+    text = f"{where}: {in_words(error, url)}"
     code = sqlstate(error)
     broken = code.startswith(_BROKEN) or getattr(error, "connection_invalidated", False)
     if code not in _HINTS and (broken or (not revision and _found_nobody(cause, code))):
@@ -61,6 +58,15 @@ def explain(error: BaseException, revision: str, url: str) -> MigrateError:
         else "nothing was applied; mend env.py and release again",
         revision=revision,
     )
+
+
+def in_words(error: BaseException, url: str) -> str:
+    """Return what an exception says, without the URL's password and the values of any row."""
+    cause = getattr(error, "orig", None) or error
+    # Not the server's DETAIL, which quotes rows: the report is kept where many may read it.
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    words = " ".join((primary or str(cause)).split()) or type(cause).__name__
+    return hide_password(url, f"{type(cause).__name__}: {words}")
 
 
 def _found_nobody(cause: BaseException, code: str) -> bool:

@@ -13,7 +13,6 @@ from tidegate_migrate.place import Place, literal
 
 if TYPE_CHECKING:
     import psycopg
-    import sqlalchemy as sa
 
 _COLUMNS: Final = {
     "revision": "text PRIMARY KEY",
@@ -34,9 +33,8 @@ _ROWS: Final = "SELECT revision, phase, down FROM {table}"
 # replaces its old row.
 _RECORD: Final = """
 INSERT INTO {table} ({columns})
-SELECT {revision}, {phase}, ARRAY[{down}]::text[], clock_timestamp(), {seconds},
-  {image}, {checksum}, {lint_ignored}
-WHERE {lock}
+VALUES ({revision}, {phase}, ARRAY[{down}]::text[], CASE WHEN {lock} THEN clock_timestamp() END,
+  {seconds}, {image}, {checksum}, {lint_ignored})
 ON CONFLICT (revision) DO UPDATE SET {updates}
 """
 _UPDATES: Final = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "revision")
@@ -68,8 +66,7 @@ def read(connection: psycopg.Connection, place: Place) -> Applied:
     return Applied.of(heads, rows, begun)
 
 
-def record(
-    connection: sa.Connection,
+def row(
     place: Place,
     revision: Revision,
     *,
@@ -78,16 +75,14 @@ def record(
     checksum: str,
     lint_ignored: str | None,
     lock: str,
-) -> bool:
-    """Write the row of a revision, in whatever transaction the connection is in.
+) -> str:
+    """Return the statement that writes the row of a revision, in whatever transaction it is run.
 
-    ``lock`` is the SQL condition that the migration lock is still held. Returns False, having
-    written nothing, where it no longer is.
+    ``lock`` is the SQL condition that the migration lock is still held. Where it no longer is, the
+    row has no time, and the server refuses it: error 23502.
     """
-    from tidegate_migrate.session import verbatim
-
     # Without parameters, over which drivers take their time, once for each revision.
-    row = _RECORD.format(
+    return _RECORD.format(
         table=place.history,
         columns=", ".join(_COLUMNS),
         revision=literal(revision.id),
@@ -100,7 +95,6 @@ def record(
         lock=lock,
         updates=_UPDATES,
     )
-    return bool(verbatim(connection, row).rowcount)
 
 
 def _tables(connection: psycopg.Connection, place: Place) -> set[str]:

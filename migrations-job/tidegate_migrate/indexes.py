@@ -1,6 +1,7 @@
 """What an index that is built CONCURRENTLY leaves behind when that fails: one that is INVALID.
 
-Nothing uses such an index, every write keeps it up to date, and its name is taken.
+Nothing uses such an index, every write keeps it up to date, and its name is taken. But one that
+somebody is building at the moment looks just the same.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ _REINDEX: Final = re.compile(
     rf"(?P<here>CONCURRENTLY\s+)?(?P<name>{QUALIFIED})",
     re.IGNORECASE | re.DOTALL,
 )
+_DROP: Final = re.compile(
+    rf"{COMMENTS}DROP\s+INDEX\s+CONCURRENTLY\s+(?:IF\s+EXISTS\s+)?(?P<name>{QUALIFIED})",
+    re.IGNORECASE | re.DOTALL,
+)
 _CONCURRENTLY: Final = re.compile(
     rf"{COMMENTS}(?:CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\b|DROP\s+INDEX\s+CONCURRENTLY\b"
     r"|REINDEX\s*(?:\([^()]*\)\s*)?(?:INDEX|TABLE|SCHEMA|DATABASE)\s+CONCURRENTLY\b"
@@ -44,6 +49,16 @@ FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT i.indisvalid AND {which}
+"""
+# Who builds keeps a lock on the table from the beginning to the end. Of another role's backend the
+# server does not tell which index it builds; but of two on one table, one has to wait anyway.
+_BUILDERS: Final = """
+SELECT a.pid, coalesce(nullif(a.application_name, ''), a.usename, 'unknown'), a.state,
+       extract(epoch FROM clock_timestamp() - a.query_start)
+FROM pg_stat_progress_create_index p
+JOIN pg_stat_activity a ON a.pid = p.pid
+JOIN pg_locks l ON l.pid = p.pid AND l.relation = {table} AND l.mode = 'ShareUpdateExclusiveLock'
+WHERE p.pid <> pg_backend_pid() AND p.datname = current_database()
 """
 _OF_THE_TABLE: Final = "i.indrelid = to_regclass({table})"
 # One that PostgreSQL has named, and another of the same making that is valid.
@@ -82,10 +97,8 @@ def invalid_before(statement: str) -> str:
         ours = _OF_THE_TABLE.format(table=literal(created["table"]))
         name = literal(_folded(created["index"]))
         return _INVALID.format(which=f"{ours} AND c.relname = {name}")
-    if (copied := _REINDEX.match(statement)) and waits_without_blocking(statement):
-        table = "to_regclass({name})" if copied["what"].upper() == "TABLE" else _TABLE_OF_INDEX
-        table = table.format(name=literal(copied["name"]))
-        return _INVALID.format(which=_COPIES.format(table=table))
+    if _REINDEX.match(statement) and waits_without_blocking(statement):
+        return _INVALID.format(which=_COPIES.format(table=_table_of(statement)))
     return ""
 
 
@@ -100,6 +113,27 @@ def invalid_after(statement: str) -> str:
         return ""
     ours = _OF_THE_TABLE.format(table=literal(created["table"]))
     return _INVALID.format(which=f"{ours} AND {_TWIN}")
+
+
+def builders(statement: str) -> str:
+    """Return the query for who else builds an index, CONCURRENTLY, on the statement's table.
+
+    That is backend, name, state and seconds of each; "" where the statement stands in nobody's way.
+    """
+    table = _table_of(statement) if waits_without_blocking(statement) else ""
+    return _BUILDERS.format(table=table) if table else ""
+
+
+def _table_of(statement: str) -> str:
+    """Return what stands in SQL for the table whose index the statement is about."""
+    if created := _CREATE.match(statement):
+        return f"to_regclass({literal(created['table'])})"
+    about = _REINDEX.match(statement) or _DROP.match(statement)
+    if about is None:
+        return ""
+    if about.groupdict().get("what", "").upper() == "TABLE":
+        return f"to_regclass({literal(about['name'])})"
+    return _TABLE_OF_INDEX.format(name=literal(about["name"]))
 
 
 def _folded(name: str) -> str:

@@ -7,12 +7,14 @@ A row here, written before and after each such statement, lets the next run go o
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tidegate.schema import UNFINISHED_TABLE, Revision
+from tidegate.schema import UNFINISHED_TABLE, Applied, Manifest, Revision
 from tidegate_migrate.place import Place, literal
+from tidegate_migrate.rollback import done
+from tidegate_migrate.session import verbatim
 
 if TYPE_CHECKING:
     import psycopg
@@ -32,6 +34,7 @@ CREATE TABLE {table} (
   before text NOT NULL,
   alone text[] NOT NULL,
   begun text NOT NULL,
+  ended text NOT NULL,
   at timestamptz NOT NULL
 );
 GRANT SELECT ON {table} TO PUBLIC
@@ -43,23 +46,31 @@ _VERSION: Final = """(
   FROM {versions} WHERE version_num = ANY ({down})
 )"""
 _READ: Final = """
-SELECT revision, checksum, part, done, before, alone, begun, version <> {version}
+SELECT revision, checksum, part, done, before, alone, begun, {ended}, version <> {version}
 FROM {table} AS u
 """
+# The table of an earlier runner has no such column yet when it is read.
+_ENDED: Final = "coalesce(to_jsonb(u) ->> 'ended', '')"
+_LACKS_ENDED: Final = """
+SELECT true WHERE NOT EXISTS (
+  SELECT FROM pg_attribute WHERE attrelid = {table}::regclass AND attname = 'ended'
+)
+"""
+_ADD_ENDED: Final = "ALTER TABLE {table} ADD COLUMN ended text NOT NULL DEFAULT ''"
 _WRITE: Final = """
 INSERT INTO {table}
-  (revision, phase, down, version, checksum, part, done, before, alone, begun, at)
-SELECT CAST(:revision AS text), CAST(:phase AS text), CAST(:down AS text[]), {version},
-  CAST(:checksum AS text), CAST(:part AS integer), CAST(:done AS integer),
-  CAST(:before AS text), CAST(:alone AS text[]), CAST(:begun AS text), clock_timestamp()
+  (revision, phase, down, version, checksum, part, done, before, alone, begun, ended, at)
+SELECT {revision}, {phase}, {down}, {version}, {checksum}, {part}, {done},
+  {before}, {alone}, {begun}, {ended}, clock_timestamp()
 WHERE {lock}
 ON CONFLICT (revision) DO UPDATE
 SET phase = excluded.phase, down = excluded.down, version = excluded.version,
   checksum = excluded.checksum, part = excluded.part, done = excluded.done,
-  before = excluded.before, alone = excluded.alone, begun = excluded.begun, at = excluded.at
+  before = excluded.before, alone = excluded.alone, begun = excluded.begun,
+  ended = excluded.ended, at = excluded.at
 """
-_FORGET_ALL: Final = "DELETE FROM {table} WHERE revision IN ({revisions})"
-_FORGET: Final = "DELETE FROM {table} WHERE revision = CAST(:revision AS text)"
+_STILL_HOLD: Final = "UPDATE {table} AS u SET version = {version} WHERE revision IN ({revisions})"
+_FORGET: Final = "DELETE FROM {table} WHERE revision IN ({revisions})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +79,10 @@ class Unfinished:
 
     Its parts are what stands before the first autocommit block (0), in it (1), up to the next one
     (2), and so on. Those before ``part`` are committed as a whole; ``before`` is the digest of
-    their statements' text. In ``part`` itself, a block, those with the digests ``alone`` are
-    committed. ``begun`` is the digest of the statement that was running, "" when none was: it may
-    have been committed or not. ``done`` counts what is committed.
+    their statements' text, and ``ended`` the digests of each block among them. In ``part`` itself,
+    a block, those with the digests ``alone`` are committed. ``begun`` are the digests of those that
+    were running when a run ended: they may have been committed or not. ``done`` counts what is
+    committed.
     ``stale`` tells that the version table was written since.
     """
 
@@ -79,14 +91,18 @@ class Unfinished:
     done: int = 0
     before: str = ""
     alone: tuple[str, ...] = ()
-    begun: str = ""
+    begun: tuple[str, ...] = ()
+    ended: tuple[tuple[str, ...], ...] = ()
     stale: bool = False
 
 
 def ensure(connection: psycopg.Connection, place: Place) -> None:
-    """Create the table where it is missing."""
+    """Create the table where it is missing, and what an earlier runner's table lacks."""
+    table = place.beside(UNFINISHED_TABLE)
     if not _exists(connection, place, place.own(UNFINISHED_TABLE)):
-        connection.execute(_CREATE.format(table=place.beside(UNFINISHED_TABLE)).encode())
+        connection.execute(_CREATE.format(table=table).encode())
+    elif connection.execute(_LACKS_ENDED.format(table=literal(table)).encode()).fetchone():
+        connection.execute(_ADD_ENDED.format(table=table).encode())
 
 
 def read(connection: psycopg.Connection, place: Place) -> dict[str, Unfinished]:
@@ -96,10 +112,12 @@ def read(connection: psycopg.Connection, place: Place) -> dict[str, Unfinished]:
     version = "''"
     if _exists(connection, place, place.version_table):
         version = _VERSION.format(versions=place.versions, down="u.down")
-    query = _READ.format(table=place.beside(UNFINISHED_TABLE), version=version)
+    query = _READ.format(table=place.beside(UNFINISHED_TABLE), version=version, ended=_ENDED)
     return {
-        name: Unfinished(checksum, part, done, before, tuple(alone), begun, stale)
-        for name, checksum, part, done, before, alone, begun, stale in connection.execute(
+        name: Unfinished(
+            checksum, part, done, before, tuple(alone), tuple(begun.split()), _lines(ended), stale
+        )
+        for name, checksum, part, done, before, alone, begun, ended, stale in connection.execute(
             query.encode()
         )
     }
@@ -113,40 +131,62 @@ def write(
     ``lock`` is the SQL condition that the migration lock is still held. Returns False, having
     written nothing, where it no longer is.
     """
-    import sqlalchemy as sa
-
-    version = _VERSION.format(versions=place.versions, down="CAST(:down AS text[])")
-    table = place.beside(UNFINISHED_TABLE)
-    written = connection.execute(
-        sa.text(_WRITE.format(table=table, version=version, lock=lock)),
-        {
-            "revision": revision.id,
-            "phase": revision.phase.value,
-            "down": list(revision.down),
-            "checksum": entry.checksum,
-            "part": entry.part,
-            "done": entry.done,
-            "before": entry.before,
-            "alone": list(entry.alone),
-            "begun": entry.begun,
-        },
+    down = _array(revision.down)
+    row = _WRITE.format(
+        table=place.beside(UNFINISHED_TABLE),
+        revision=literal(revision.id),
+        phase=literal(revision.phase.value),
+        down=down,
+        version=_VERSION.format(versions=place.versions, down=down),
+        checksum=literal(entry.checksum),
+        part=entry.part,
+        done=entry.done,
+        before=literal(entry.before),
+        alone=_array(entry.alone),
+        begun=literal(" ".join(entry.begun)),
+        ended=literal("\n".join(map(" ".join, entry.ended))),
+        lock=lock,
     )
-    return bool(written.rowcount)
+    return bool(verbatim(connection, row).rowcount)
+
+
+def still_hold(connection: sa.Connection, place: Place, revisions: Collection[str]) -> None:
+    """Let the rows hold for the version table as the runner itself has just written it."""
+    version = _VERSION.format(versions=place.versions, down="u.down")
+    verbatim(connection, _about(_STILL_HOLD, place, revisions, version=version))
 
 
 def forget(connection: sa.Connection, place: Place, revision: str) -> None:
     """Take the row away: in the transaction that writes the version and the history."""
-    import sqlalchemy as sa
-
-    forget = sa.text(_FORGET.format(table=place.beside(UNFINISHED_TABLE)))
-    connection.execute(forget, {"revision": revision})
+    verbatim(connection, _about(_FORGET, place, [revision]))
 
 
-def forget_all(connection: psycopg.Connection, place: Place, revisions: Collection[str]) -> None:
-    """Take the rows of revisions away that somebody else has finished."""
-    table = place.beside(UNFINISHED_TABLE)
+def finished(manifest: Manifest, applied: Applied) -> frozenset[str]:
+    """Return the revisions that have a row, and that somebody else has finished."""
+    if not applied.begun:  # as for most runs, which need not go through all revisions for it
+        return frozenset()
+    return frozenset(applied.begun).intersection(done(manifest, applied))
+
+
+def forget_finished(
+    connection: psycopg.Connection, place: Place, manifest: Manifest, applied: Applied
+) -> None:
+    """Take those rows away: should it be taken back later, they would stand in the way."""
+    if names := finished(manifest, applied):
+        connection.execute(_about(_FORGET, place, names).encode())
+
+
+def _about(query: str, place: Place, revisions: Iterable[str], **more: str) -> str:
     names = ", ".join(map(literal, revisions))
-    connection.execute(_FORGET_ALL.format(table=table, revisions=names).encode())
+    return query.format(table=place.beside(UNFINISHED_TABLE), revisions=names, **more)
+
+
+def _lines(text: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(line.split()) for line in text.split("\n"))
+
+
+def _array(texts: Iterable[str]) -> str:
+    return f"ARRAY[{', '.join(map(literal, texts))}]::text[]"
 
 
 def _exists(connection: psycopg.Connection, place: Place, table: str) -> bool:

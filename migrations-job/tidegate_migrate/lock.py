@@ -140,7 +140,9 @@ def _describe_holder(connection: psycopg.Connection, key: int) -> str:
     if row is None:
         return "a runner that has just ended"
     pid, name, address, seconds = row
-    return f"{name or 'unnamed'} (backend {pid}, {address or 'local'}{_for(seconds)})"
+    # What the server tells of another role's backend only to pg_read_all_stats.
+    seen = "" if seconds is None else f", {address or 'local'}{_for(seconds)}"
+    return f"{name or 'unnamed'} (backend {pid}{seen})"
 
 
 def _for(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
+_LOOK: Final = "SET LOCAL lock_timeout = '2s'"
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -37,8 +39,10 @@ class Opened:
     image: str
 
     def read(self) -> Applied:
-        """Read what is applied now."""
-        return history.read(self.connection, self.place)
+        """Read what is applied now, or fail where somebody keeps a table of it locked."""
+        with self.connection.transaction():  # a session may be a pooler's
+            self.connection.execute(_LOOK)
+            return history.read(self.connection, self.place)
 
     def report(self, applied: Applied, outcome: Outcome = Outcome.NOTHING_TO_DO) -> Report:
         """Report what is applied, in the words of this image."""

@@ -14,20 +14,33 @@ _ALREADY: Final = {
     "42P07",  # duplicate_table, which an index is, too
     "42710",  # duplicate_object
     "42701",  # duplicate_column
+    "42P06",  # duplicate_schema
+    "42723",  # duplicate_function
+    "42P04",  # duplicate_database
     "42P01",  # undefined_table
     "42704",  # undefined_object
     "42703",  # undefined_column
-}
-# An index that has become a constraint is not to become one again.
-_ALREADY_OF_AN_INDEX: Final = {
-    "55000",  # object_not_in_prerequisite_state
-    "42P16",  # invalid_table_definition: a second primary key
+    "3F000",  # invalid_schema_name
+    "42883",  # undefined_function
+    "3D000",  # invalid_catalog_name: an undefined database
 }
 _ALTER: Final = (
     rf"{COMMENTS}ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<table>{QUALIFIED})\s+"
 )
-_USING_INDEX: Final = re.compile(
-    rf"{_ALTER}ADD\s+.*\bUSING\s+INDEX\s+(?!TABLESPACE)", re.IGNORECASE | re.DOTALL
+# Codes that say so only of these statements.
+_ALREADY_OF: Final = tuple(
+    (code, re.compile(pattern, re.IGNORECASE | re.DOTALL))
+    for code, pattern in (
+        # object_not_in_prerequisite_state: an index is a constraint, a column has an identity
+        ("55000", rf"{_ALTER}ADD\s+.*\bUSING\s+INDEX\s+(?!TABLESPACE)"),
+        ("55000", rf"{_ALTER}ALTER\s+.*\b(?:ADD\s+GENERATED|DROP\s+(?:IDENTITY|EXPRESSION))\b"),
+        # invalid_table_definition: a second primary key
+        ("42P16", rf"{_ALTER}ADD\s+.*\bPRIMARY\s+KEY\b"),
+        # wrong_object_type: a partition of this table, or of another
+        ("42809", rf"{_ALTER}ATTACH\s+PARTITION\b"),
+        # invalid_parameter_value: the enum has no such label any more
+        ("22023", rf"{COMMENTS}ALTER\s+TYPE\s+{QUALIFIED}\s+RENAME\s+VALUE\b"),
+    )
 )
 _DETACH: Final = re.compile(
     rf"{_ALTER}DETACH\s+PARTITION\s+(?P<partition>{QUALIFIED})\s+CONCURRENTLY\b",
@@ -41,8 +54,8 @@ AND inhparent = to_regclass({table}) AND inhrelid = to_regclass({partition})
 
 def is_answered_already(statement: str, code: str) -> bool:
     """Tell whether PostgreSQL's code says that what the statement does is done already."""
-    return code in _ALREADY or (
-        code in _ALREADY_OF_AN_INDEX and _USING_INDEX.match(statement) is not None
+    return code in _ALREADY or any(
+        code == each and pattern.match(statement) for each, pattern in _ALREADY_OF
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import psycopg
 
-from tidegate.schema import Failure, Outcome, Report, Verdict, judge
+from tidegate.schema import Applied, Failure, Outcome, Report, Verdict, judge
 from tidegate_migrate import boundary, database, environment, history
 from tidegate_migrate.ending import Ending
 from tidegate_migrate.failure import MigrateError
@@ -79,6 +79,7 @@ def _up_and_look(
         boundary.reached("connected")
         with database.errors_in_words():
             backend = refuse_shared_connections(connection, settings.url)
+            database.steady(connection, lock_timeout=settings.ddl_lock_timeout)
             place = find_place(settings, project, connection)
             boundary.reached("env.py looked at")
             outcome = _up(settings, project, connection, backend, place, progress, say, ending)
@@ -117,16 +118,18 @@ def _up(
     ending: Ending,
 ) -> Outcome:
     # Once without the lock: the twentieth runner of a release need not queue for nothing.
-    plan = plan_run(settings, project, connection, place, history.read(connection, place))
-    if plan.revisions:
+    applied = history.read(connection, place)
+    plan = plan_run(settings, project, connection, place, applied)
+    if plan.revisions or _finished_by_hand(project, applied):
         gc.freeze()  # see cli.main
         gc.enable()
-        from tidegate_migrate import applying, instances
+        from tidegate_migrate import applying, instances, journal
         from tidegate_migrate.lock import migration_lock
 
         with migration_lock(connection, timeout=settings.lock_timeout, say=say):
             boundary.reached("lock taken")
             applied = history.read(connection, place)
+            journal.forget_finished(connection, place, project.manifest, applied)
             plan = plan_run(settings, project, connection, place, applied)
             if plan.revisions:
                 if not plan.empty:  # else nobody is there to be hurt
@@ -153,6 +156,14 @@ def _up(
     return Outcome.DONE if progress.applied else Outcome.NOTHING_TO_DO
 
 
+def _finished_by_hand(project: Project, applied: Applied) -> bool:
+    if not applied.begun:
+        return False
+    from tidegate_migrate import journal
+
+    return bool(journal.finished(project.manifest, applied))
+
+
 def _look(
     settings: Settings,
     project: Project,
@@ -169,12 +180,13 @@ def _look(
                 by.execute(_FLUSH)
         return report_of(project, history.read(by, place))
 
-    try:
-        return look(connection)
-    except psycopg.Error:
+    with suppress(MigrateError, psycopg.Error):
         try:
-            with connect(replace(settings, connect_timeout=0.0), lambda _: None) as anew:
-                follow(anew, place)
-                return look(anew)
-        except (MigrateError, psycopg.Error):
-            return Report(Outcome.FAILED, judge(None))
+            return look(connection)
+        except psycopg.Error:
+            if connection.closed:
+                with connect(replace(settings, connect_timeout=0.0), lambda _: None) as anew:
+                    follow(anew, place)
+                    database.steady(anew, lock_timeout=settings.ddl_lock_timeout)
+                    return look(anew)
+    return Report(Outcome.FAILED, judge(None))

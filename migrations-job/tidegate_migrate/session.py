@@ -48,8 +48,10 @@ def initial(*, host: str, lock_timeout: float, statement_timeout: float) -> dict
         "lock_timeout": milliseconds(lock_timeout),
         "statement_timeout": milliseconds(statement_timeout),
         "idle_in_transaction_session_timeout": _IDLE,
-        # From PostgreSQL 17 on; a role may have one for the sake of the service.
+        # A role may have these for the sake of the service, from PostgreSQL 17 and from 14 on. The
+        # connection is idle where a block computes, or waits for its backfill.
         "transaction_timeout": "0",
+        "idle_session_timeout": "0",
         "client_connection_check_interval": _CLIENT_CHECK,
         # A server that crashes may lose the last revisions whole, never a part of one: what is
         # said to be done at the end has to be on disk, and one revision there brings all before.

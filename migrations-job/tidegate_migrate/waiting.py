@@ -12,6 +12,7 @@ from tidegate_migrate.looking import Opened, Say, opened, plan_run
 from tidegate_migrate.settings import Settings
 
 _EVERY: Final = 1.0  # seconds
+_PASSING: Final = {Failure.UNREACHABLE, Failure.LOCK_TIMEOUT}  # what time may mend
 _TOLD: Final = 3  # revisions that are named; the others are counted
 
 
@@ -33,7 +34,7 @@ def wait(settings: Settings, timeout: float, say: Say) -> Report:
                 at.connection.prepare_threshold = None
                 return _wait(settings, at, deadline, timeout, say)
         except MigrateError as error:
-            if error.failure is not Failure.UNREACHABLE or time.monotonic() >= deadline:
+            if error.failure not in _PASSING or time.monotonic() >= deadline:
                 raise
             say(f"waiting for the database: {error.message}")
             time.sleep(_EVERY)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.migrate.conftest import Rows, Tidegate, Watched, answer, finish
-from tests.migrate.project import AlembicProject
+from tests.migrate.project import SYNC_ENV, AlembicProject
 from tidegate.database import asyncpg_url, read_applied
 from tidegate.schema import Failure, Outcome, Verdict
 
@@ -23,8 +23,7 @@ STEPS = (
     "env.py configured",
     "revision begun",
     "revision ran",
-    "version row written",
-    "history row written",
+    "version and history written",
     "revision committed",
     "autocommit block entered",
     "autocommit block committed what was before it",
@@ -36,7 +35,7 @@ STEPS = (
 )
 AGAIN = (
     "revision begun",
-    "history row written",
+    "version and history written",
     "autocommit statement begun",
     "autocommit statement ran",
     "autocommit statement journaled",
@@ -112,6 +111,21 @@ def test_a_connection_that_is_cut_during_ddl_takes_the_revision_back_and_may_be_
     assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
 
 
+def test_a_connection_that_breaks_without_a_word_in_a_block_may_be_tried_again(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    body = """
+with op.get_context().autocommit_block():
+    connection = os.dup(op.get_bind().connection.driver_connection.fileno())
+    socket.socket(fileno=connection).shutdown(socket.SHUT_RDWR)
+    op.execute("SELECT 1")
+"""
+    project.written("a", head="import os, socket", body=body)
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.revision) == (5, Failure.UNREACHABLE, "a"), report
+    assert "closed the connection" in report.message
+
+
 def test_a_run_whose_lock_was_lost_commits_nothing_more(
     project: AlembicProject, tidegate: Tidegate, rows: Rows
 ) -> None:
@@ -132,6 +146,26 @@ def test_a_run_whose_lock_was_lost_commits_nothing_more(
     assert "another runner may be at work" in report.message
     assert report.heads == ("a",)
     assert rows("SELECT to_regclass('u')") == [(None,)]
+
+
+def test_a_run_whose_lock_was_lost_while_env_py_was_loading_may_be_tried_again(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    end_the_holder = """
+import os, psycopg
+if os.environ.get("LOOKED"):
+    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+os.environ["LOOKED"] = "yes"
+"""
+    project = AlembicProject(tmp_path / "project", end_the_holder + SYNC_ENV).revision("a")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (5, Failure.UNREACHABLE), report
+    assert "the connection to the database broke" in report.message
+    assert rows("SELECT count(*) FROM tidegate_schema_history") == [(0,)]
 
 
 async def test_a_contract_revision_that_failed_half_way_keeps_the_images_away_that_it_breaks(

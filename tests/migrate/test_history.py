@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 
-from tests.migrate.conftest import Tidegate, answer, finish
+from tests.migrate.conftest import Rows, Tidegate, answer, finish
 from tests.migrate.project import AlembicProject
+from tidegate.schema import Failure
 
 IGNORING = 'lint_ignore = {"drop-column": "never released"}'
 
@@ -34,6 +36,41 @@ def test_each_row_is_told_and_held_against_the_file_that_is_shipped(
     assert told["history"][2]["lint_ignored"] == {"drop-column": "never released"}
     _, told = answer(tidegate("history", "--config", shorter.config, "--json"))
     assert [row["file"] for row in told["history"]] == ["same", "changed", "not shipped"]
+
+
+def test_the_row_is_written_by_the_statement_that_writes_the_version(
+    project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    for name, *down in (("a",), ("b", "a")):  # the first version is inserted, the other updated
+        project.revision(name, *down)
+        assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+        assert rows(
+            "SELECT h.revision, h.xmin = v.xmin AND h.cmin = v.cmin FROM alembic_version v "
+            "JOIN tidegate_schema_history h ON h.revision = v.version_num"
+        ) == [(name, True)]
+
+
+def test_a_row_that_may_not_be_written_takes_the_revision_back_and_says_what_is_lacking(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, postgres: str, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+    role = "poor_" + uuid4().hex[:8]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN; ALTER TABLE t OWNER TO {role}".encode())
+        connection.execute(f"GRANT ALL ON alembic_version TO {role}".encode())
+        connection.execute(f"GRANT SELECT ON tidegate_schema_history TO {role}".encode())
+        connection.execute(f"GRANT CREATE ON SCHEMA public TO {role}".encode())
+        poor = database_url.replace("postgres@", f"{role}@")
+        project.revision("b", "a", sql="ALTER TABLE t ADD y int")
+        code, report = finish(
+            tidegate("up", "--config", project.config, "--json", DATABASE_URL=poor)
+        )
+        connection.execute(f"DROP OWNED BY {role} CASCADE".encode())
+        connection.execute(f"DROP ROLE {role}".encode())
+    assert (code, report.failure, report.heads) == (2, Failure.SETTINGS, ("a",)), report
+    assert "permission denied for table tidegate_schema_history" in report.message
+    assert "grant the role what it lacks" in report.hint
 
 
 def test_what_a_lint_exception_says_wrongly_is_not_kept_and_an_older_runners_row_of_it_is_read(

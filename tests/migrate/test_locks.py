@@ -80,6 +80,48 @@ def test_a_lock_that_never_comes_free_is_given_up_and_its_holder_named(
     assert report.applied == ()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["ALTER TABLE t ADD y int", "CREATE INDEX CONCURRENTLY t_x ON t (x)"],
+)
+def test_the_deadline_is_one_for_a_statement_that_stands_alone_as_well(
+    statement: str, project: AlembicProject, tidegate: Tidegate, reader: psycopg.Connection
+) -> None:
+    body = f"with op.get_context().autocommit_block():\n    op.execute({statement!r})"
+    project.written("a", body=body)
+    reader.execute("INSERT INTO t VALUES (1)")
+    run = tidegate("up", "--config", project.config, "--json", "--deadline", "3")
+    lines_until(run, "waiting for a lock held by a long report")
+    waiting = time.monotonic()
+    code, report = finish(run)
+    assert time.monotonic() - waiting < 5.5
+    assert (code, report.failure, report.revision) == (3, Failure.LOCK_TIMEOUT, "a")
+    assert "within 3 s" in report.message
+    assert "in its way: a long report" in report.message
+
+
+def test_what_comes_behind_a_block_has_the_deadline_for_itself(
+    project: AlembicProject, tidegate: Tidegate, reader: psycopg.Connection, database_url: str
+) -> None:
+    body = """
+op.execute("ALTER TABLE t ADD y int")
+with op.get_context().autocommit_block():
+    op.execute("SELECT pg_sleep(2.5)")
+op.execute("ALTER TABLE u ADD y int")
+"""
+    project.written("a", body=body)
+    with psycopg.connect(database_url) as another:
+        another.execute("CREATE TABLE u (x int)")
+        another.commit()
+        another.execute("SELECT FROM u")
+        run = tidegate("up", "--config", project.config, "--json", "--deadline", "2")
+        lines_until(run, "a did not get its locks and was taken back")
+        reader.rollback()
+        lines_until(run, "a did not get its locks and was taken back")
+    code, report = finish(run)
+    assert (code, report.heads) == (0, ("a",)), report
+
+
 def test_a_statement_that_takes_too_long_is_cancelled_and_told_how_to_declare_it(
     project: AlembicProject, tidegate: Tidegate
 ) -> None:
@@ -125,6 +167,24 @@ def test_a_transaction_timeout_that_the_database_has_does_not_end_a_revision(
     with psycopg.connect(database_url, autocommit=True) as connection:
         [name] = connection.execute("SELECT current_database()").fetchone() or [""]
         connection.execute(f"ALTER DATABASE {name} SET transaction_timeout = '300ms'".encode())
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads) == (0, ("a",)), report
+
+
+def test_an_idle_session_timeout_that_the_database_has_does_not_end_a_run_that_computes(
+    tmp_path: Path, tidegate: Tidegate, database_url: str
+) -> None:
+    # The first look at env.py is short; in the run itself the runner's own connection waits for it.
+    env = (
+        "import os, time\n"
+        "time.sleep(1.5 * int(os.environ.get('LOOKED', '0')))\nos.environ['LOOKED'] = '1'\n"
+    )
+    project = AlembicProject(tmp_path / "project", env + SYNC_ENV)
+    body = "import time\nwith op.get_context().autocommit_block():\n    time.sleep(1.5)"
+    project.written("a", body=body)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        [name] = connection.execute("SELECT current_database()").fetchone() or [""]
+        connection.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '1s'".encode())
     code, report = finish(tidegate("up", "--config", project.config, "--json"))
     assert (code, report.heads) == (0, ("a",)), report
 

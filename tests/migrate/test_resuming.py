@@ -37,6 +37,22 @@ bind.execute(sa.text("ALTER TABLE t ADD y text"))
 bind.exec_driver_sql("INSERT INTO t (x) VALUES ('50%%')")
 bind.execute(sa.text("INSERT INTO t (x) VALUES (:x)"), [{"x": "1"}, {"x": "2"}])
 assert bind.execute(sa.text("SELECT count(*) FROM t")).scalar_one() == 3
+for _ in range(9):
+    if bind.execute(sa.text("UPDATE t SET x = '3' WHERE x = '2'")).rowcount == 0:
+        break
+else:
+    raise RuntimeError("it goes on and on")
+""",
+    "statements that do not look like writing": """
+bind = op.get_bind()
+op.execute("CREATE FUNCTION grow() RETURNS void LANGUAGE sql AS 'INSERT INTO t VALUES (1)'")
+bind.execute(sa.text("SELECT grow()"))
+bind.execute(sa.text("SELECT * INTO copied FROM t"))
+serial = sa.Table("serial", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
+serial.create(bind, checkfirst=True)
+bind.execute(serial.insert().values())
+op.execute("INSERT INTO t SELECT 'only one' FROM serial")
+op.add_column("t", sa.Column("y", sa.Text))
 """,
     "a type that comes with its column": """
 op.create_table("u", sa.Column("kind", sa.Enum("a", "b", name="kind")))
@@ -66,19 +82,56 @@ def test_what_a_block_has_committed_is_not_done_again_whatever_it_says_this_time
     assert rows("SELECT count(y) FROM t") == [(0,)]
 
 
-def test_a_statement_whose_answer_is_needed_again_is_not_guessed_at(
-    table: AlembicProject, watched: Watched, tidegate: Tidegate
+ANSWERED = {
+    "it reads now what one of them returned": """
+insert = sa.text("INSERT INTO t (x) VALUES (1) RETURNING x")
+op.get_bind().execute(insert).scalar_one()
+""",
+    "it fails now: StaleDataError": """
+from sqlalchemy.orm import Session, declarative_base
+class Row(declarative_base()):
+    __tablename__ = "t"
+    x = sa.Column(sa.Text, primary_key=True)
+with Session(op.get_bind()) as session:
+    row = Row(x="1")
+    session.add(row)
+    session.flush()
+    row.x = "2"
+    session.flush()
+""",
+    "cannot execute INSERT in a read-only transaction": """
+op.get_bind().connection.cursor().execute("INSERT INTO t (x) VALUES (1)")
+""",
+}
+
+
+@pytest.mark.parametrize(("words", "body"), ANSWERED.items(), ids=list(ANSWERED))
+def test_what_can_be_neither_passed_over_nor_done_again_is_refused_with_the_way_out(
+    words: str, body: str, table: AlembicProject, watched: Watched, tidegate: Tidegate, rows: Rows
 ) -> None:
-    body = (
-        "insert = sa.text('INSERT INTO t (x) VALUES (1) RETURNING x')\n"
-        "op.get_bind().execute(insert).scalar_one()\n"
-    )
     table.written("b", "a", head=HEAD, body=body + BLOCK)
     assert watched(table.config, "autocommit statement begun").returncode == -signal.SIGKILL
     code, report = finish(tidegate(*UP, table.config))
     assert (code, report.failure, report.revision) == (1, Failure.MIGRATION_ERROR, "b")
-    assert "it reads now what one of them returned" in report.message
+    assert words in report.message
     assert "tidegate_unfinished" in report.hint
+    assert rows("SELECT count(*) FROM t") == [(1,)]
+
+
+def test_what_is_set_beside_other_work_is_set_again_without_that(
+    table: AlembicProject, watched: Watched, tidegate: Tidegate, rows: Rows
+) -> None:
+    body = """
+op.execute("CREATE SCHEMA aside")
+op.execute("SET search_path TO aside, public; INSERT INTO t VALUES ('a;b')")
+"""
+    rest = "op.execute('CREATE TABLE u (x int)')"
+    table.written("b", "a", body=body + BLOCK + rest)
+    assert watched(table.config, "autocommit statement begun").returncode == -signal.SIGKILL
+    code, report = finish(tidegate(*UP, table.config))
+    assert (code, report.heads) == (0, ("b",)), report
+    assert rows("SELECT * FROM t") == [("a;b",)]
+    assert rows("SELECT to_regclass('aside.u') IS NOT NULL") == [(True,)]
 
 
 def test_a_block_that_has_ended_is_passed_over_with_what_it_sent_past_op(
@@ -86,8 +139,12 @@ def test_a_block_that_has_ended_is_passed_over_with_what_it_sent_past_op(
 ) -> None:
     body = """
 op.execute("SET search_path TO aside, public")
+op.execute("CREATE TABLE public.grown (x int)")
+grow = "CREATE FUNCTION public.grow() RETURNS void LANGUAGE sql"
+op.execute(grow + " AS 'INSERT INTO public.grown VALUES (1)'")
 with op.get_context().autocommit_block():
     op.get_bind().exec_driver_sql("CREATE INDEX CONCURRENTLY t_x ON t (x)")
+    op.get_bind().exec_driver_sql("SELECT public.grow()")
 op.execute("INSERT INTO t SELECT 1 / (SELECT count(*) FROM t)")
 op.execute("CREATE TABLE u (x int)")
 """
@@ -101,6 +158,7 @@ op.execute("CREATE TABLE u (x int)")
     code, report = finish(tidegate(*up))
     assert (code, report.heads) == (0, ("b",)), report
     assert rows("SELECT count(*) FROM t") == [(2,)]
+    assert rows("SELECT count(*) FROM grown") == [(1,)]
     # What is set for the session is set again.
     assert rows("SELECT to_regclass('aside.u') IS NOT NULL") == [(True,)]
 
@@ -125,6 +183,49 @@ op.execute("INSERT INTO t SELECT 1 / (SELECT count(*) FROM t)")
     assert "it ends now before it comes to where that was" in report.message
 
 
+def test_blocks_that_come_only_where_they_are_needed_are_refused_and_not_left_out(
+    table: AlembicProject, watched: Watched, tidegate: Tidegate, rows: Rows
+) -> None:
+    body = """
+done = [each["name"] for each in sa.inspect(op.get_bind()).get_indexes("t")]
+for name in sorted({"t_1", "t_2", "t_3"}.difference(done)):
+    with op.get_context().autocommit_block():
+        op.create_index(name, "t", ["x"], postgresql_concurrently=True)
+"""
+    table.written("b", "a", head=HEAD, body=body)
+    assert watched(table.config, "autocommit statement begun", 2).returncode == -signal.SIGKILL
+    code, report = finish(tidegate(*UP, table.config))
+    assert (code, report.failure) == (1, Failure.MIGRATION_ERROR), report
+    assert "a block that had ended holds another statement now" in report.message
+    rows("DELETE FROM tidegate_unfinished RETURNING revision")  # the way out: it looks itself
+    assert finish(tidegate(*UP, table.config))[0] == 0
+    assert rows("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND indisvalid") == [
+        (3,)
+    ]
+
+
+@ENVS
+def test_in_a_block_a_statement_is_known_by_its_values_too_and_what_is_set_is_set_again(
+    env: str, table: AlembicProject, watched: Watched, tidegate: Tidegate, rows: Rows
+) -> None:
+    (table.config.parent / "env.py").write_text(env)
+    body = """
+op.execute("CREATE SCHEMA aside")
+with op.get_context().autocommit_block():
+    op.execute("SET search_path TO aside, public")
+    there = op.get_bind().execute(sa.text("SELECT x FROM t")).scalars().all()
+    for x in sorted({"1", "2", "3"}.difference(there)):
+        op.execute(sa.text("INSERT INTO t VALUES (:x)").bindparams(x=x))
+    op.execute("CREATE TABLE u (x int)")
+"""
+    table.written("b", "a", head=HEAD, body=body)
+    assert watched(table.config, "autocommit statement begun", 2).returncode == -signal.SIGKILL
+    code, report = finish(tidegate(*UP, table.config))
+    assert (code, report.heads) == (0, ("b",)), report
+    assert rows("SELECT x FROM t ORDER BY 1") == [("1",), ("2",), ("3",)]
+    assert rows("SELECT to_regclass('aside.u') IS NOT NULL") == [(True,)]
+
+
 ALONE = "with op.get_context().autocommit_block():\n    op.execute({!r})\n"
 
 
@@ -138,6 +239,33 @@ def test_an_index_that_has_become_a_constraint_is_known_to_have_done_so(
     code, report = finish(tidegate(*UP, table.config))
     assert (code, report.heads) == (0, ("b",)), report
     assert rows("SELECT conname FROM pg_constraint WHERE contype = 'p' AND conname = 't_pk'")
+
+
+def test_a_statement_in_doubt_stays_in_doubt_where_it_fails_for_another_reason(
+    table: AlembicProject, watched: Watched, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    table.written("b", "a", body=ALONE.format("ALTER TABLE t ADD y int"))
+    assert watched(table.config, "autocommit statement ran").returncode == -signal.SIGKILL
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT FROM t")
+        code, report = finish(tidegate(*UP, table.config, "--deadline", "0.5"))
+        assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)
+    code, report = finish(tidegate(*UP, table.config))
+    assert (code, report.heads) == (0, ("b",)), report
+
+
+def test_a_type_that_came_with_its_table_is_known_to_have_come(
+    table: AlembicProject, watched: Watched, tidegate: Tidegate
+) -> None:
+    body = """
+with op.get_context().autocommit_block():
+    op.create_table("u", sa.Column("kind", sa.Enum("a", "b", name="kind")))
+    op.execute("CREATE INDEX CONCURRENTLY t_x ON t (x)")
+"""
+    table.written("b", "a", head=HEAD, body=body)
+    assert watched(table.config, "autocommit statement begun", 3).returncode == -signal.SIGKILL
+    code, report = finish(tidegate(*UP, table.config))
+    assert (code, report.heads) == (0, ("b",)), report
 
 
 def test_a_partition_that_was_left_half_detached_is_detached(
@@ -207,7 +335,7 @@ Parts = list[list[str]]
 
 
 def course(earlier: Unfinished, checksum: str = "the same") -> Course:
-    return Course(earlier, lambda: checksum, text=str, changed=ValueError)
+    return Course(earlier, lambda: checksum, changed=ValueError)
 
 
 def go(
@@ -221,24 +349,32 @@ def go(
     committed: list[tuple[int, str]] = []
     open_: list[tuple[int, str]] = []
     for number, part in enumerate(parts):
+        if number % 2:
+            following.end_transaction(wrote=bool(open_))
+        elif number:
+            following.end_block()
         if number:
-            following.next_part()
             committed, open_ = committed + open_, []
             noted = following.entry() if following.is_new else noted
         for statement in part:
             following.met(statement)
             alone = number % 2 == 1
-            if following.passing or (alone and following.is_done(digest(statement))):
+            if following.passing:
+                if alone:
+                    following.pass_over(digest(statement))
+                continue
+            if alone and following.is_done(digest(statement)):
                 continue
             if not strength:
                 return noted, committed, False
             strength -= 1
             if alone:
-                following.finished(digest(statement))
+                following.begin(digest(statement))
+                following.finished()
                 committed.append((number, statement))
                 noted = following.entry()
             else:
-                following.done += 1
+                following.count()
                 open_.append((number, statement))
     following.finish()
     return noted, committed + open_, True
@@ -284,5 +420,42 @@ def test_a_file_that_was_changed_goes_on_only_where_nothing_that_is_committed_wa
     if (at, position) >= (noted.part, len(noted.alone)):
         assert go(course(noted, "another"), mended, 99, noted)[2]
     else:
-        with pytest.raises(ValueError, match="no longer begins"):
+        with pytest.raises(ValueError, match=r"no longer begins|holds another statement"):
             go(course(noted, "another"), mended, 99, noted)
+
+
+@given(
+    blocks=st.lists(st.lists(st.sampled_from("abcdef"), max_size=3), min_size=1, max_size=5),
+    strength=st.integers(0, 15),
+    gone=st.data(),
+)
+def test_blocks_that_come_only_where_they_are_needed_leave_nothing_out_in_silence(
+    blocks: Parts, strength: int, gone: st.DataObject
+) -> None:
+    parts = [part for block in blocks for part in ([], block)]
+    noted, committed, _ = go(course(Unfinished()), parts, strength, Unfinished())
+    needed = [each for each in blocks if gone.draw(st.booleans())]
+    left = [part for block in needed for part in ([], block)]
+    try:
+        _, more, _ = go(course(noted), left, 99, noted)
+    except ValueError:
+        return
+    said = [each for block in needed for each in block]
+    assert not set(said) - {each for _, each in committed + more}
+
+
+def test_what_was_in_doubt_stays_so_until_it_is_known_to_be_done() -> None:
+    noted = Unfinished("the same", 1, 1, begun=("a",))
+    following = course(noted)
+    following.end_transaction(wrote=False)
+    following.begin("b")
+    assert following.entry().begun == ("a", "b")
+    following.failed()
+    assert following.in_doubt("a")
+    assert not following.in_doubt("b")
+    following.begin("a")
+    following.failed()  # of a lock, say
+    assert following.entry().begun == ("a",)
+    following.begin("a")
+    following.finished()
+    assert following.entry().begun == ()

@@ -155,7 +155,7 @@ def test_a_lock_that_another_role_holds_is_told_as_far_as_it_can_be_seen(
         up = ("up", "--config", project.config, "--json", "--lock-timeout", "0.5")
         code, report = finish(tidegate(*up, DATABASE_URL=plain))
         assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)
-        assert f"(backend {holder.info.backend_pid}, local)" in report.message
+        assert f"(backend {holder.info.backend_pid})" in report.message
         holder.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
