@@ -15,11 +15,17 @@ from tidegate_migrate import boundary, journal, passing
 from tidegate_migrate.explain import in_words
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.journal import Unfinished
-from tidegate_migrate.kinds import changes_objects, is_read, is_savepoint, is_setting
+from tidegate_migrate.kinds import (
+    changes_objects,
+    has_nowait,
+    is_read,
+    is_savepoint,
+    is_setting,
+)
 from tidegate_migrate.leftovers import Leftovers
 from tidegate_migrate.lock import lost
 from tidegate_migrate.once import Once
-from tidegate_migrate.patience import Patience
+from tidegate_migrate.patience import LOCK_NOT_AVAILABLE, Patience, sqlstate
 from tidegate_migrate.place import Place
 from tidegate_migrate.resuming import Course
 from tidegate_migrate.sent import Sent, listen
@@ -77,8 +83,9 @@ class Statements:
         self._ours = False
         self._first = True
         self._wrote_before = False
+        self._stopped_by: Exception | None = None
         if context.connection is not None:
-            listen(context.connection, self._meet)
+            listen(context.connection, self._meet, self._note_failure)
         self._block, self._exec = context.autocommit_block, context.impl._exec
         context.autocommit_block = self._autocommit_block  # type: ignore[method-assign]
         context.impl._exec = self._execute  # type: ignore[method-assign]
@@ -101,6 +108,7 @@ class Statements:
                 or may have been taken back.
         """
         self._revision = revision
+        self._stopped_by = None
         self._timeouts.hold(self._lock_timeout, statement_timeout)
         # Alembic makes the version table in the first one's transaction.
         self._wrote_before = self._first and self._has_written()
@@ -131,6 +139,8 @@ class Statements:
                 )
                 self._query(passing.TRANSACTION)
             yield
+            if self._stopped_by:
+                raise self._stopped_by
             self._course.finish()
         except MigrateError:
             raise
@@ -156,6 +166,8 @@ class Statements:
         self._timeouts.met(sent.text)
         if is_savepoint(sent.text):
             return False
+        if self._stopped_by:
+            raise self._stopped_by
         if self._by_op:
             self._course.met(sent.text)
         with self._apart():
@@ -166,6 +178,21 @@ class Statements:
         if not (is_setting(sent.text) if self._by_op else is_read(sent.text)):
             self._course.count()
         return False
+
+    def _note_failure(self, error: Exception, text: str) -> None:
+        """Take note of what only the runner brings about, and a revision may take for its own.
+
+        Left out because a reader stood in its way for a moment, a statement would be missing for
+        ever; so the revision comes to no end then, though it catches the error.
+        """
+        if self._revision is None or self._ours:
+            return
+        if isinstance(error, MigrateError) or (
+            sqlstate(error) == LOCK_NOT_AVAILABLE
+            and not self._timeouts.lock_timeout_touched
+            and not has_nowait(text)
+        ):
+            self._stopped_by = error
 
     def _pass(self, sent: Sent) -> bool:
         if is_setting(sent.text):
@@ -196,6 +223,15 @@ class Statements:
             with self._block():
                 yield
             return
+        try:
+            with self._journaled_block():
+                yield
+        except MigrateError as error:
+            self._stopped_by = error  # though the revision may catch it
+            raise
+
+    @contextmanager
+    def _journaled_block(self) -> Iterator[None]:
         self._prepare()
         wrote = None if self._wrote_before else self._has_written()
         self._wrote_before = False
@@ -204,8 +240,12 @@ class Statements:
         boundary.reached("autocommit block entered")
         with self._block():
             boundary.reached("autocommit block committed what was before it")
-            with self._each_alone():
-                yield
+            try:
+                with self._each_alone():
+                    yield
+            except BaseException:
+                self._course.end_block(failed=True)  # the revision may catch this, and go on
+                raise
             self._course.end_block()
             self._write_where_new()
         if self._course.passing:

@@ -13,6 +13,7 @@ from tidegate_migrate.indexes import COMMENTS
 _SETTING: Final = re.compile(
     rf"{COMMENTS}(?:SET|RESET|SELECT\s+(?:pg_catalog\.)?set_config)\b", re.IGNORECASE | re.DOTALL
 )
+_NOWAIT: Final = re.compile(r"\bNOWAIT\b", re.IGNORECASE)
 _SAVEPOINT: Final = re.compile(
     rf"{COMMENTS}(?:SAVEPOINT|RELEASE|ROLLBACK\s+TO)\b", re.IGNORECASE | re.DOTALL
 )
@@ -26,6 +27,11 @@ _CHANGES_OBJECTS: Final = re.compile(
     r"|COMMENT\b|GRANT\b|REVOKE\b|TRUNCATE\b|CLUSTER\b|VACUUM\b|ANALYZE\b|SECURITY\s+LABEL\b)",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+def has_nowait(statement: str) -> bool:
+    """Tell whether a statement asks not to wait for a lock: its failure is an answer."""
+    return _NOWAIT.search(statement) is not None
 
 
 def is_savepoint(statement: str) -> bool:

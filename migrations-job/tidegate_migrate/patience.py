@@ -9,7 +9,7 @@ from typing import Final
 _FIRST: Final = 0.5  # seconds
 _FIRST_QUEUE: Final = 0.1  # seconds
 _LONGEST: Final = 15.0  # seconds
-_LOCK_NOT_AVAILABLE: Final = "55P03"
+LOCK_NOT_AVAILABLE: Final = "55P03"
 _DEADLOCK_DETECTED: Final = "40P01"
 
 
@@ -79,4 +79,4 @@ def sqlstate(error: BaseException | None) -> str:
 
 def is_about_a_lock(error: BaseException) -> bool:
     """Tell whether somebody else's lock is all that stood in the way."""
-    return sqlstate(error) in {_LOCK_NOT_AVAILABLE, _DEADLOCK_DETECTED}
+    return sqlstate(error) in {LOCK_NOT_AVAILABLE, _DEADLOCK_DETECTED}

@@ -9,28 +9,39 @@ from typing import Final
 from tidegate_migrate.indexes import COMMENTS, QUALIFIED
 from tidegate_migrate.place import literal
 
-# The object is there, or gone, already.
-_ALREADY: Final = {
+# What makes an object finds it there already.
+_THERE: Final = {
     "42P07",  # duplicate_table, which an index is, too
     "42710",  # duplicate_object
     "42701",  # duplicate_column
     "42P06",  # duplicate_schema
     "42723",  # duplicate_function
     "42P04",  # duplicate_database
+}
+# What takes one away, or its name, finds it gone.
+_GONE: Final = {
     "42P01",  # undefined_table
     "42704",  # undefined_object
-    "42703",  # undefined_column
-    "3F000",  # invalid_schema_name
     "42883",  # undefined_function
+    "3F000",  # invalid_schema_name
     "3D000",  # invalid_catalog_name: an undefined database
+}
+_GONE_OF_A_TABLE: Final = {
+    "42703",  # undefined_column
+    "42704",  # undefined_object
 }
 _ALTER: Final = (
     rf"{COMMENTS}ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<table>{QUALIFIED})\s+"
 )
-# Codes that say so only of these statements.
+# Codes that say so only of these statements: any other may name what has never been there.
 _ALREADY_OF: Final = tuple(
     (code, re.compile(pattern, re.IGNORECASE | re.DOTALL))
     for code, pattern in (
+        *((code, rf"{COMMENTS}(?:CREATE|ALTER)\b") for code in _THERE),
+        *((code, rf"{COMMENTS}DROP\b") for code in _GONE),
+        *((code, rf"{COMMENTS}ALTER\b.*\b(?:RENAME\s+TO|SET\s+SCHEMA)\b") for code in _GONE),
+        *((code, rf"{COMMENTS}ALTER\b.*\b(?:DROP|RENAME)\b") for code in _GONE_OF_A_TABLE),
+        ("42P01", rf"{_ALTER}DETACH\s+PARTITION\b"),
         # object_not_in_prerequisite_state: an index is a constraint, a column has an identity
         ("55000", rf"{_ALTER}ADD\s+.*\bUSING\s+INDEX\s+(?!TABLESPACE)"),
         ("55000", rf"{_ALTER}ALTER\s+.*\b(?:ADD\s+GENERATED|DROP\s+(?:IDENTITY|EXPRESSION))\b"),
@@ -54,9 +65,7 @@ AND inhparent = to_regclass({table}) AND inhrelid = to_regclass({partition})
 
 def is_answered_already(statement: str, code: str) -> bool:
     """Tell whether PostgreSQL's code says that what the statement does is done already."""
-    return code in _ALREADY or any(
-        code == each and pattern.match(statement) for each, pattern in _ALREADY_OF
-    )
+    return any(code == each and pattern.match(statement) for each, pattern in _ALREADY_OF)
 
 
 @dataclass(frozen=True, slots=True)

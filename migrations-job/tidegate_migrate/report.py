@@ -44,9 +44,9 @@ def deliver(report: Report, path: Path | None, *, as_json: bool, what: str = "mi
 
 
 def show(report: Report, *, as_json: bool, what: str = "migration") -> None:
-    """Print the report: one line of JSON for a machine, a few lines for a person."""
+    """Print the report: one line of JSON, as the container's is, or a few lines for a person."""
     if as_json:
-        print(report.to_json())
+        print(report.to_json(Report.LIMIT))
     elif report.failure:
         tell_failure(f"{what} failed ({report.failure})", report.message, report.hint)
     else:

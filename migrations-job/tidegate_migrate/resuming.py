@@ -92,13 +92,13 @@ class Course:
             self._alone = list(self._earlier.alone)
         self._expected = list(self._alone)
 
-    def end_block(self) -> None:
-        """Go on to the transaction behind a block.
+    def end_block(self, *, failed: bool = False) -> None:
+        """Go on to the transaction behind a block; of one that has ``failed`` some may be left.
 
         Raises:
             Exception: ``changed``.
         """
-        if not self.passing:
+        if not (self.passing or failed):
             self._check_nothing_is_left()
             self._doubts.clear()
         self._ended.append((*self._alone, *self._unnoted))

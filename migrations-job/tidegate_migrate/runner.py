@@ -121,8 +121,6 @@ def _up(
     applied = history.read(connection, place)
     plan = plan_run(settings, project, connection, place, applied)
     if plan.revisions or _finished_by_hand(project, applied):
-        gc.freeze()  # see cli.main
-        gc.enable()
         from tidegate_migrate import applying, instances, journal
         from tidegate_migrate.lock import migration_lock
 
@@ -149,6 +147,8 @@ def _up(
                 run = applying.Run(
                     settings, project, connection, backend, place, progress, say, ending
                 )
+                gc.freeze()  # see cli.main
+                gc.enable()  # revisions are anybody's code, and may take hours
                 applying.apply(run, plan)
         boundary.reached("lock released")
     if plan.refusal:

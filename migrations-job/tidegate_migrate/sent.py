@@ -16,6 +16,7 @@ from tidegate_migrate.resuming import digest
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+    from sqlalchemy.engine import ExceptionContext
 
 _RETURNING: Final = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 
@@ -61,8 +62,15 @@ class Sent:
         return bool(getattr(self.context.compiled, "implicit_returning", None))
 
 
-def listen(connection: sa.Connection, handle: Callable[[Sent], bool]) -> None:
-    """Show ``handle`` each statement of the connection; it returns whether that is dealt with."""
+def listen(
+    connection: sa.Connection,
+    handle: Callable[[Sent], bool],
+    note_failure: Callable[[Exception, str], None],
+) -> None:
+    """Show ``handle`` each statement of the connection; it returns whether that is dealt with.
+
+    ``note_failure`` is shown what comes of one that fails, with its text, before it is raised.
+    """
     dialect = connection.dialect
     doubles_percents = dialect.paramstyle in {"format", "pyformat"}
 
@@ -100,6 +108,12 @@ def listen(connection: sa.Connection, handle: Callable[[Sent], bool]) -> None:
         given = getattr(context, "compiled_parameters", None) or values
         return handle(Sent(text, raw, given, send, context))
 
+    def failed(context: ExceptionContext) -> None:
+        error = context.sqlalchemy_exception or context.original_exception
+        if context.connection is connection and isinstance(error, Exception):
+            note_failure(error, context.statement or "")
+
+    event.listen(connection.engine, "handle_error", failed)
     for name, listener in (
         ("do_execute", execute),
         ("do_executemany", execute_many),

@@ -83,7 +83,9 @@ def introduce(connection: sa.Connection, values: Mapping[str, str], lock: str) -
 
 def verbatim(connection: sa.Connection, sql: str) -> sa.CursorResult[*tuple[Any, ...]]:
     """Run SQL as it stands: with parameters, some drivers read a percent sign as a placeholder."""
-    return connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+    # Nor by a cursor of the server's, which a revision may have asked for.
+    options = {"no_parameters": True, "stream_results": False, "yield_per": None}
+    return connection.exec_driver_sql(sql, execution_options=options)
 
 
 def apply(connection: sa.Connection, values: Mapping[str, str]) -> None:

@@ -22,22 +22,26 @@ class Timeouts:
     """Knows the time-outs that hold outside of blocks, and sets others for a while.
 
     ``query`` runs SQL over the connection that migrates. ``touched`` tells whether the revision
-    may have set something; only then the server is asked.
+    may have set something; only then the server is asked. ``lock_timeout_touched`` tells the same
+    of that one.
     """
 
     def __init__(self, query: Callable[[str], Sequence[Any]]) -> None:
         self._query = query
         self._outside: dict[str, str] = {}
         self.touched = False
+        self.lock_timeout_touched = False
 
     def hold(self, lock_timeout: float, statement_timeout: float) -> None:
         """Take note, when a revision begins, of what is set; in seconds, 0 means none."""
         self._outside = _written(lock_timeout, statement_timeout)
-        self.touched = False
+        self.touched = self.lock_timeout_touched = False
 
     def met(self, statement: str) -> None:
         """Take note of a statement of the revision."""
-        self.touched = self.touched or _SETS.search(statement) is not None
+        if _SETS.search(statement):
+            self.touched = True
+            self.lock_timeout_touched |= "lock_timeout" in statement.lower()
 
     @contextmanager
     def within(

@@ -165,3 +165,69 @@ def test_of_several_statements_those_that_set_something_are_told_from_the_others
 @given(st.text())
 def test_any_text_whatever_is_told_apart_without_a_fault(text: str) -> None:
     assert is_setting(text) in {True, False}
+
+
+CAUGHT = """
+try:
+    with op.get_bind().begin_nested():
+        op.execute("ALTER TABLE t ADD COLUMN y int")
+except Exception:
+    pass  # some installations have it
+"""
+CAUGHT_IN_A_BLOCK = """
+try:
+    with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE t ADD COLUMN y int")
+except Exception:
+    pass
+op.execute("CREATE TABLE u ()")
+"""
+
+
+@ENVS
+def test_a_lock_that_a_revision_did_not_get_is_not_its_own_to_catch(
+    env: str, project: AlembicProject, tidegate: Tidegate, writer: psycopg.Connection, rows: Rows
+) -> None:
+    (project.config.parent / "env.py").write_text(env)
+    project.written("a", body=CAUGHT)
+    run = tidegate(*UP, project.config)
+    lines_until(run, "waiting for a lock held by")
+    writer.commit()
+    code, report = finish(run)
+    assert code == 0, report
+    assert rows("SELECT attname FROM pg_attribute WHERE attname = 'y'") == [("y",)]
+    writer.close()
+
+
+def test_a_block_that_was_given_up_ends_the_revision_though_it_catches_that(
+    project: AlembicProject, tidegate: Tidegate, writer: psycopg.Connection, rows: Rows
+) -> None:
+    project.written("a", body=CAUGHT_IN_A_BLOCK)
+    with writer:
+        code, report = finish(tidegate(*UP, project.config, "--deadline", "1"))
+    assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)
+    assert rows("SELECT to_regclass('u')") == [(None,)]
+
+
+FAILS_ONCE = """
+import sqlalchemy as sa
+try:
+    with op.get_context().autocommit_block():
+        op.execute("INSERT INTO t VALUES (7)")
+        op.execute("CREATE UNIQUE INDEX CONCURRENTLY t_x ON t (x)")
+except sa.exc.IntegrityError:
+    op.execute("DELETE FROM t")
+    with op.get_context().autocommit_block():
+        op.execute("INSERT INTO t VALUES (7)")
+"""
+
+
+def test_what_a_failed_block_has_done_is_not_taken_for_the_work_of_the_next(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (x int)")
+        connection.execute("INSERT INTO t VALUES (7)")
+    project.written("a", body=FAILS_ONCE)
+    code, report = finish(tidegate(*UP, project.config))
+    assert (code, rows("SELECT x FROM t")) == (0, [(7,)]), report

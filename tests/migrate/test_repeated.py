@@ -11,6 +11,7 @@ MADE = """
 CREATE TABLE t (x int NOT NULL, i int GENERATED ALWAYS AS IDENTITY);
 CREATE TABLE whole (x int) PARTITION BY LIST (x);
 CREATE TABLE part (x int);
+CREATE TABLE first PARTITION OF whole FOR VALUES IN (2);
 CREATE SCHEMA s;
 CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE TYPE e AS ENUM ('a');
@@ -31,6 +32,9 @@ CREATE TYPE e AS ENUM ('a');
         "ALTER TABLE t ADD y int",
         "ALTER TABLE t DROP x",
         "ALTER TABLE t RENAME x TO y",
+        "ALTER TABLE t RENAME TO v",
+        "ALTER TABLE t SET SCHEMA s",
+        "ALTER TABLE whole DETACH PARTITION first",
         "ALTER TABLE t ADD PRIMARY KEY (x)",
         "ALTER TABLE t ADD CONSTRAINT t_x UNIQUE (x)",
         "ALTER TABLE t ALTER x ADD GENERATED ALWAYS AS IDENTITY",
@@ -57,3 +61,22 @@ def test_a_statement_that_is_sent_twice_is_known_by_its_answer(
 def test_another_answer_of_the_same_code_does_not_say_so(statement: str) -> None:
     for code in ("42809", "42P16", "55000", "22023"):
         assert not is_answered_already(statement, code)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE typo ADD COLUMN y int",
+        "ALTER TABLE typo DROP COLUMN y",
+        "CREATE INDEX i ON t (typo)",
+        "DO $$ BEGIN PERFORM typo(); END $$",
+        "INSERT INTO typo VALUES (1)",
+        "UPDATE t SET x = 1 WHERE typo = 1",
+    ],
+)
+def test_what_has_never_been_there_is_not_gone_already(statement: str, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(MADE.encode())
+        with pytest.raises(psycopg.Error) as answered:
+            connection.execute(statement.encode())
+    assert not is_answered_already(statement, answered.value.sqlstate or "")
