@@ -10,27 +10,42 @@ if TYPE_CHECKING:
     from tidegate.context import bind_user as bind_user
     from tidegate.context import current_request as current_request
     from tidegate.core import Tidegate as Tidegate
+    from tidegate.database import asyncpg_url as asyncpg_url
     from tidegate.health import CheckFailedError as CheckFailedError
+    from tidegate.settings import Settings as Settings
+    from tidegate.settings import SettingsError as SettingsError
+    from tidegate.settings import read_settings as read_settings
+    from tidegate.websockets import hand_over as hand_over
     from tidegate.work import Worker as Worker
     from tidegate.work import run_worker as run_worker
 
 __all__ = [
     "CheckFailedError",
+    "Settings",
+    "SettingsError",
     "Tidegate",
     "Worker",
+    "asyncpg_url",
     "bind_user",
     "carry",
     "current_request",
+    "hand_over",
+    "read_settings",
     "run_worker",
 ]
 
 _HOME = {
     "CheckFailedError": "tidegate.health",
+    "Settings": "tidegate.settings",
+    "SettingsError": "tidegate.settings",
     "Tidegate": "tidegate.core",
     "Worker": "tidegate.work",
+    "asyncpg_url": "tidegate.database",
     "bind_user": "tidegate.context",
     "carry": "tidegate.carrying",
     "current_request": "tidegate.context",
+    "hand_over": "tidegate.websockets",
+    "read_settings": "tidegate.settings",
     "run_worker": "tidegate.work",
 }
 

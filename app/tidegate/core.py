@@ -107,6 +107,10 @@ class Tidegate:
         """Call these for each request, as prometheus-fastapi-instrumentator's ``add`` does."""
         self._instrumentations.add(*functions)
 
+    def note_refusal(self, status: int) -> tuple[tuple[bytes, bytes], ...]:
+        """Count and log a request that the server refuses itself; return the headers of its ids."""
+        return self._hook.note_refusal(status) if self._hook else ()
+
     def _install_hook(self, app: FastAPI) -> None:
         build = app.build_middleware_stack
         if self._traces.tracing:

@@ -53,6 +53,7 @@ def texts(error: BaseException) -> set[str]:
             found |= {_string(one), _represent(one)}
             quoted = (*one.args, *getattr(one, "__notes__", ()))
             found |= {each for each in quoted if isinstance(each, str)}
+            found -= {type(one).__name__, type(one).__qualname__, type_name(one)}
     found = {text[:_LONGEST] for text in found if len(text) >= _TELLING}
     lines = {line.strip() for text in found for line in text.splitlines()[:_LINES]}
     found |= {line for line in lines if len(line) >= _LINE}
@@ -143,7 +144,8 @@ def _string(error: BaseException) -> str:
 
 
 def _represent(error: BaseException) -> str:
+    """Return what ``repr`` says behind the type's name, which is no secret."""
     try:
-        return repr(error)
+        return repr(error).removeprefix(type(error).__name__)
     except Exception:
         return ""

@@ -27,7 +27,7 @@ from tidegate.instrumentations import Instrumentations
 from tidegate.ledger import Entry, Ledger
 from tidegate.lifecycle import Lifecycle
 from tidegate.metrics import METHODS, OTHER_METHOD
-from tidegate.routes import RouteTemplates
+from tidegate.routes import NO_ROUTE, RouteTemplates
 from tidegate.traceparent import Parent, read_traceparent
 
 if TYPE_CHECKING:  # not imported where they are off
@@ -267,6 +267,7 @@ class Hook:
         exchange.status = 0  # of the answer that refuses it; there is none to one that is accepted
         code = NO_CLOSE_CODE
         accepted = False
+        route = ""
         parent_id = self._identify(exchange, headers)
 
         async def receive_noting() -> Message:
@@ -301,14 +302,22 @@ class Hook:
                 scope["fastapi.telemetry"] = None
                 finish, attached = tracing.enter(exchange, parent_id, scope, headers)
             app = self._traced_app if exchange.sampled else self._app
-            await self.lifecycle.websockets.run(app, scope, receive_noting, send_noting)
+            websockets = self.lifecycle.websockets
+            async with websockets.connection(scope, receive_noting, send_noting) as connection:
+                await app(scope, connection.receive, connection.send)
+                if connection.rest:
+                    route = self._routes.of(scope, exchange.status)
+                    if finish is None:  # nobody asks for the request again
+                        headers = {}
+                        scope.clear()
+                    await connection.rest(connection.receive, connection.send)
         except WebSocketDisconnect:
             pass  # a client that goes is no error, though the handler did not expect it
         except BaseException as raised:
             error = raised
             raise
         finally:
-            route = self._routes.of(scope, exchange.status)
+            route = route or self._routes.of(scope, exchange.status)
             if error is not None:
                 self._report(error, exchange, "WS", route)
             if log := self._access_log:
@@ -326,6 +335,23 @@ class Hook:
                 tracing.leave(attached)
             _current.reset(token)
             error = None
+
+    def note_refusal(self, status: int) -> tuple[tuple[bytes, bytes], ...]:
+        """Tell of a request that the server refuses, since it cannot be read.
+
+        Returns:
+            The headers of the answer that tell its ids.
+        """
+        (exchange,) = self._make(1)
+        exchange.status = status
+        exchange.duration = 0.0
+        exchange.ended = perf_counter()
+        if ledger := self._ledger:
+            token = _current.set(exchange)
+            exchange.kind = ledger.kind(OTHER_METHOD, status, NO_ROUTE)
+            ledger.add(exchange)
+            _current.reset(token)
+        return exchange.told
 
     def _identify(self, exchange: Exchange, headers: Headers) -> str | None:
         """Give the request the ids that its caller wants; return the caller's span, if any."""

@@ -42,7 +42,8 @@ class RouteTemplates:
         """
         # FastAPI's route knows only its own path; the routers it was included by are in here.
         fastapi = scope.get("fastapi")
-        taken = (fastapi and fastapi.get("effective_route_context")) or scope.get("route")
+        context = fastapi and fastapi.get("effective_route_context")
+        taken = context or scope.get("route")
         if taken is None:
             # Other routes leave only what they call behind.
             taken = scope.get("endpoint")
@@ -56,7 +57,9 @@ class RouteTemplates:
         key = (id(taken), scope["root_path"]) if inside else id(taken)
         template = self._templates.get(key)
         if template is None:
-            template = self._match(scope)
+            # A context knows its whole path; to match would make those of all other routes.
+            whole = None if inside else getattr(context, "path", None)
+            template = whole or self._match(scope)
             if not inside or len(self._templates) < _MOST_MOUNTS:
                 self._seen.append(taken)
                 self._templates[key] = template

@@ -93,7 +93,7 @@ def _serve(target: str, workers: int) -> int:
     settings = installed.settings
     listener = bind(settings.host, settings.port, "PORT")
     admin = installed.admin.bind()
-    config = _configure(app)
+    config = _configure(app, settings)
     logs.install(settings)  # after uvicorn's own
     for message in misspelt_variables(os.environ):
         logger.warning("%s", message)
@@ -136,16 +136,21 @@ def _find(target: str) -> tuple[FastAPI, Tidegate]:
     return app, installed
 
 
-def _configure(app: FastAPI) -> uvicorn.Config:
+def _configure(app: FastAPI, settings: Settings) -> uvicorn.Config:
     import uvicorn
+
+    from tidegate.http_protocol import BoundedHttpProtocol
+    from tidegate.websocket_protocol import LeanWebSocketProtocol
 
     return uvicorn.Config(
         app,
         access_log=False,
         server_header=False,
-        # The others take 8 kB more for each connection, and compression up to 90 kB.
-        ws="websockets-sansio",
+        http=BoundedHttpProtocol,
+        # The others take 12 kB more for each connection, and compression up to 90 kB.
+        ws=LeanWebSocketProtocol,
         ws_per_message_deflate=False,
+        ws_max_size=settings.ws_max_size,
         lifespan="on",  # ours is always there; with "auto", one that fails goes unsaid
         reset_contextvars=True,  # else a pipelined request begins with those of the one before
         workers=1,  # what WEB_CONCURRENCY says is decided here, not by uvicorn

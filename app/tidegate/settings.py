@@ -39,6 +39,18 @@ class Settings(BaseSettings):
         le=86400,
         description="After the delay: how long requests in flight may take to end.",
     )
+    head_bytes: int = Field(
+        default=32 * 1024,
+        ge=1024,
+        le=1024 * 1024,
+        description="The most bytes of a request's line and headers together.",
+    )
+    ws_max_size: int = Field(
+        default=1024 * 1024,
+        ge=125,
+        le=1024 * 1024 * 1024,
+        description="The most bytes of a message that a WebSocket's client sends.",
+    )
     check_timeout: float = Field(
         default=2.0,
         gt=0,

@@ -68,19 +68,6 @@ def test_a_websocket_application_has_its_say_before_the_client_sees_1012(
     assert service.process.returncode == 0
 
 
-def test_the_older_websocket_protocol_of_uvicorn_ends_as_well(serve: Serve) -> None:
-    service = serve("tests.service.older_websockets:ending")
-    service.until_ready()
-    with open_websocket(service, "/goodbye") as websocket, open_websocket(service, "/echo") as echo:
-        websocket.send("hello")
-        assert websocket.recv(timeout=5) == "hello"
-        service.process.send_signal(signal.SIGTERM)
-        assert read_to_the_end(websocket) == (["goodbye, 1012"], 1012)
-        assert read_to_the_end(echo) == ([], 1012)
-    assert "Traceback" not in service.stop()
-    assert service.process.returncode == 0
-
-
 def test_an_application_that_does_not_think_of_the_end_leaves_no_traceback(serve: Serve) -> None:
     service = serve(ENDING, TIDEGATE_DRAIN_DELAY="0")
     service.until_ready()

@@ -188,6 +188,25 @@ def test_the_text_of_an_exception_is_in_no_line(install: Install) -> None:
     assert written[10]["exception"]["exceptions"][0]["type"] == "ValueError"
 
 
+class LongwindedlyNamedError(Exception):
+    """So that its name alone is as much as is recognised of a text without its end."""
+
+
+@pytest.mark.parametrize("error", [LongwindedlyNamedError(), LongwindedlyNamedError(CANARY)])
+def test_the_type_of_an_exception_is_told_while_it_is_handled(
+    install: Install, error: Exception
+) -> None:
+    lines = install()
+    try:
+        raise error
+    except LongwindedlyNamedError as caught:
+        log.error("it failed (%s)", type(caught).__name__)
+        log.error("it failed: %r", caught)
+    named, quoted = lines()
+    assert named["message"] == "it failed (LongwindedlyNamedError)"
+    assert CANARY not in quoted["message"]
+
+
 def test_the_text_of_an_exception_is_told_to_who_asks_and_scrubbed(install: Install) -> None:
     lines = install(exception_text=True)
     log.error("failed", exc_info=failure(f"visible token={CANARY}"))

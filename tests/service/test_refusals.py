@@ -32,7 +32,9 @@ async def test_a_websocket_that_is_refused_is_a_line_with_the_status_that_the_cl
         await websockets.connect(service.url.replace("http", "ws") + path)
 
     assert refused.value.response.status_code == status
-    (line,) = (each for each in lines_of(service) if each["logger"] == "tidegate.access")
+    lines = lines_of(service)
+    assert {each["level"] for each in lines} == {"info"}
+    (line,) = (each for each in lines if each["logger"] == "tidegate.access")
     assert line["http.response.status_code"] == status
     if path == "/denied":  # the other two are answered by the server
         assert refused.value.response.headers["x-request-id"] == line["request_id"]

@@ -338,12 +338,14 @@ def test_the_sampling_ratio_is_kept(serve: Serve, collector: Collector) -> None:
     collector.until(lambda spans: len(spans) == sampled)
 
 
-@pytest.mark.parametrize("backend", ["direct", "contrib"])
+@pytest.mark.parametrize(
+    ("backend", "path"), [("direct", "echo"), ("contrib", "echo"), ("direct", "handed-over")]
+)
 async def test_a_websocket_is_one_span_and_one_line_however_much_is_said(
-    serve: Serve, collector: Collector, backend: str
+    serve: Serve, collector: Collector, backend: str, path: str
 ) -> None:
     service = started(serve, collector, TIDEGATE_TRACES_BACKEND=backend)
-    url = service.url.replace("http", "ws") + "/echo/42"
+    url = f"{service.url.replace('http', 'ws')}/{path}/42"
     async with websockets.connect(url, additional_headers=SAMPLED) as client:
         assert client.response is not None
         told = client.response.headers
@@ -357,10 +359,10 @@ async def test_a_websocket_is_one_span_and_one_line_however_much_is_said(
 
     (span,) = spans
     assert (span.kind, span.trace_id, span.parent_span_id) == ("server", TRACE, PARENT)
-    assert span.attributes["http.route"] == "/echo/{room}"
+    assert span.attributes["http.route"] == f"/{path}/{{room}}"
     assert told["traceresponse"] == f"00-{TRACE}-{span.span_id}-01"
     (line,) = (json.loads(line) for line in log.splitlines() if '"tidegate.access"' in line)
     assert line["message"] == "websocket"
-    assert line["http.route"] == "/echo/{room}"
+    assert line["http.route"] == f"/{path}/{{room}}"
     assert line["websocket.close_code"] == 4321
     assert (line["trace_id"], line["request_id"]) == (TRACE, told["x-request-id"])

@@ -12,8 +12,9 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.types import Receive, Send
 
-from tidegate import Tidegate, bind_user
+from tidegate import Tidegate, bind_user, hand_over
 from tidegate.database import asyncpg_url
 
 app = FastAPI()
@@ -63,6 +64,18 @@ async def echo(websocket: WebSocket, room: str) -> None:
     await websocket.accept()
     async for message in websocket.iter_text():
         await websocket.send_text(message)
+
+
+@app.websocket("/handed-over/{room}")
+async def let_go(websocket: WebSocket, room: str) -> None:
+    """Do the same with nothing around it."""
+    await websocket.accept()
+    hand_over(websocket.scope, send_back)
+
+
+async def send_back(receive: Receive, send: Send) -> None:
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
 
 
 Tidegate(app, engine=engine if "DATABASE_URL" in os.environ else None)

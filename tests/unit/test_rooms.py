@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+import tidegate
+
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = "tidegate.schema"
-# A room, and what it may import of ours. The orders service uses public names only.
+# A room, and what it may import of ours.
 ALLOWED = {
     "app/tidegate": {"tidegate"},
-    "app/orders": {"orders", "tidegate", "tidegate.database", "tidegate.settings"},
+    "app/orders": {"orders", "tidegate"},
     "migrations-job/tidegate_migrate": {"tidegate_migrate", SCHEMA},
     "migrations-job/orders": {"orders"},
     "operator/tidegate_operator": {"tidegate_operator", SCHEMA},
@@ -42,6 +44,25 @@ def test_a_room_imports_only_what_its_arrows_allow(room: str) -> None:
         for name in imported(path):
             within = own in ALLOWED[room] and name.partition(".")[0] == own
             assert within or name in ALLOWED[room], f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_the_orders_service_takes_public_names_only_and_each_is_in_the_docs() -> None:
+    documented = set(re.findall(r"`(\w+)`", section("docs/service.md", "Names")))
+    assert documented == set(tidegate.__all__)
+    taken = {
+        (path.name, alias.name)
+        for path in (ROOT / "app/orders").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "tidegate"
+        for alias in node.names
+    }
+    assert taken
+    assert [each for each in taken if each[1] not in tidegate.__all__] == []
+
+
+def section(page: str, title: str) -> str:
+    """The text below a headline of a page."""
+    return (ROOT / page).read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def test_the_schema_module_imports_nothing_but_the_standard_library() -> None:

@@ -89,21 +89,21 @@ def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Watched:
 
 
 @pytest.mark.parametrize(
-    ("path", "template"),
+    ("path", "template", "matched"),
     [
-        ("/v1/items/{}", "/v1/items/{x}"),
-        ("/plain/{}", "/plain/{x}"),
-        ("/static/page.txt?{}", "/static"),
-        ("/sub/q/{}", "/sub/q/{y}"),
+        ("/v1/items/{}", "/v1/items/{x}", 0),  # FastAPI has said it
+        ("/plain/{}", "/plain/{x}", 1),
+        ("/static/page.txt?{}", "/static", 1),
+        ("/sub/q/{}", "/sub/q/{y}", 1),
     ],
 )
-async def test_a_route_is_matched_once_however_often_it_is_taken(
-    watched: Watched, path: str, template: str
+async def test_a_route_is_matched_once_at_most_however_often_it_is_taken(
+    watched: Watched, path: str, template: str, matched: int
 ) -> None:
     found = await watched.get(*(path.format(number) for number in range(5)))
 
     assert found == [template] * 5
-    assert watched.matched == 1
+    assert watched.matched == matched
 
 
 async def test_what_no_route_takes_is_not_matched_at_all(watched: Watched) -> None:

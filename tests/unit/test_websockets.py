@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.server import ServerState
+from websockets.asyncio.client import connect
 
-from tidegate.websockets import WebSockets
+from tidegate.hook import Hook
+from tidegate.lifecycle import Lifecycle
+from tidegate.routes import RouteTemplates
+from tidegate.websocket_protocol import LeanWebSocketProtocol
+from tidegate.websockets import WebSockets, hand_over
 
 GOODBYE = {"code": 1012, "reason": "the server restarts; connect again"}
 SCOPE = {"type": "websocket", "path": "/", "headers": []}
@@ -33,7 +44,13 @@ async def run(websockets: WebSockets, app: Any, client: Client) -> None:  # noqa
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         await app(WebSocket(scope, receive, send))
 
-    await websockets.run(asgi, dict(SCOPE), client.says.get, client.send)
+    scope = dict(SCOPE)
+    async with websockets.connection(scope, client.says.get, client.send) as connection:
+        await asgi(scope, connection.receive, connection.send)
+
+
+def hook_around(app: ASGIApp) -> Hook:
+    return Hook(app, routes=RouteTemplates(FastAPI()), lifecycle=Lifecycle())
 
 
 async def echo(websocket: WebSocket) -> None:
@@ -157,3 +174,77 @@ async def test_a_receiver_in_a_task_of_its_own_hears_the_goodbye() -> None:
     websockets.say_goodbye()
     await running
     assert client.got[1] == {"type": "websocket.send", "text": "1012"}
+
+
+async def test_what_is_handed_over_keeps_nothing_of_the_handshake_and_has_its_say() -> None:
+    lived: list[weakref.ref[WebSocket]] = []
+    seen: list[Any] = []
+
+    async def lets_go(websocket: WebSocket) -> None:
+        lived.append(weakref.ref(websocket))
+        await websocket.accept()
+        hand_over(websocket.scope, rest)
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        await lets_go(WebSocket(scope, receive, send))
+        seen.append("the endpoint has returned")
+
+    async def rest(receive: Receive, send: Send) -> None:
+        gc.collect()
+        seen.append(lived[0]())
+        seen.append((await receive())["text"])
+        seen.append(await receive())
+        await send({"type": "websocket.send", "text": "so long"})
+
+    hook, client = hook_around(around), Client("hello")
+    headers = [(b"authorization", b"Bearer secret")]
+    scope: Scope = {**SCOPE, "headers": headers, "root_path": "", "endpoint": rest}
+    running = asyncio.ensure_future(hook(scope, client.says.get, client.send))
+    await until_quiet()
+    assert scope == {}
+    assert len(hook.lifecycle.websockets) == 1
+    hook.lifecycle.end()
+    await running
+    goodbye = {"type": "websocket.disconnect", **GOODBYE}
+    assert seen == ["the endpoint has returned", None, "hello", goodbye]
+    assert client.got[1:] == [
+        {"type": "websocket.send", "text": "so long"},
+        {"type": "websocket.close", **GOODBYE},
+    ]
+    assert len(hook.lifecycle.websockets) == 0
+
+
+async def test_only_an_open_connection_of_tidegates_can_be_handed_over() -> None:
+    async def rest(receive: Receive, send: Send) -> None: ...
+
+    async def too_early(websocket: WebSocket) -> None:
+        with pytest.raises(RuntimeError, match="accept it first"):
+            hand_over(websocket.scope, rest)
+        await websocket.accept()
+
+    await run(WebSockets(), too_early, Client())
+    with pytest.raises(RuntimeError, match=r"Tidegate\(app\)"):
+        hand_over(SCOPE, rest)
+
+
+async def test_a_connection_of_ours_holds_no_headers_once_it_is_open() -> None:
+    async def echo_asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(WebSocketDisconnect):
+            await echo(WebSocket(scope, receive, send))
+
+    config = uvicorn.Config(echo_asgi, lifespan="off", log_config=None, ws=LeanWebSocketProtocol)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: LeanWebSocketProtocol(config, state, {}), "127.0.0.1", 0
+    )
+    port = server.sockets[0].getsockname()[1]
+    async with connect(f"ws://127.0.0.1:{port}", proxy=None) as client:
+        await client.send("hello")
+        assert await client.recv() == "hello"
+        (held,) = state.connections
+        assert isinstance(held, LeanWebSocketProtocol)
+        assert len(held.request.headers) == len(held.response.headers) == 0
+    server.close()
+    await server.wait_closed()
