@@ -23,7 +23,7 @@ run: $(VENV)/ready ## the service and its worker, on an embedded PostgreSQL or D
 test: $(VENV)/ready lint ## all fast tests: real PostgreSQL, real API server, no node
 	@$(RUN) -m tests.cluster build etcd kube-apiserver kubectl helm otelcol promtool \
 		pgbouncer postgresql-debian versitygw redis-server chromedriver
-	@$(RUN) -m pytest -n 2 --dist loadfile -m 'not e2e'
+	@$(RUN) -m pytest -n 2 -m 'not e2e'
 
 e2e: $(VENV)/ready ## a release on a real node of its own, asserted; KUBECONFIG=… for yours
 	@$(RUN) -m pytest -m e2e -s tests/e2e

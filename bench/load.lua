@@ -1,19 +1,24 @@
--- Given a file of product ids, one a line, each request orders one piece of three of them.
+-- Given `read` and a file of ids, one a line, each request reads one of them; given `place` and a
+-- file of products, each orders one piece of three of them.
 function init(arguments)
-   if not arguments[1] then return end
-   local products = {}
-   for id in io.lines(arguments[1]) do products[#products + 1] = id end
+   local work, file = arguments[1], arguments[2]
+   if not work then return end
+   local ids = {}
+   for id in io.lines(file) do ids[#ids + 1] = id end
    math.randomseed(os.time())
-   request = function()
-      local first = math.random(#products - 2)
+   local works = {}
+   function works.read()
+      return wrk.format('GET', wrk.path .. '/' .. ids[math.random(#ids)])
+   end
+   function works.place()
+      local first = math.random(#ids - 2)
       local lines = {}
       for number = 0, 2 do
-         lines[#lines + 1] = string.format(
-            '{"product_id":"%s","quantity":1}', products[first + number])
+         lines[#lines + 1] = string.format('{"product_id":"%s","quantity":1}', ids[first + number])
       end
-      local body = '{"lines":[' .. table.concat(lines, ',') .. ']}'
-      return wrk.format('POST', nil, nil, body)
+      return wrk.format('POST', nil, nil, '{"lines":[' .. table.concat(lines, ',') .. ']}')
    end
+   request = works[work]
 end
 
 -- One line of JSON at the end: what wrk prints by itself is rounded and in mixed units.

@@ -31,15 +31,15 @@ _CATALOGUE = """
 INSERT INTO products (sku, name, price_cents, stock)
 SELECT 'sku-' || n, 'Product ' || n, 450, 1000000 FROM generate_series(1, 1000) n
 """
-_ORDER = """
+_PLACED = """
 WITH placed AS (
     INSERT INTO orders (user_id, status, total_cents)
-    SELECT id, 'pending', 1350 FROM users LIMIT 1 RETURNING id
+    SELECT id, 'pending', 1350 FROM users, generate_series(1, 1000) RETURNING id
 ), lines AS (
     INSERT INTO order_lines (order_id, product_id, quantity, unit_price_cents)
     SELECT placed.id, products.id, 1, 450 FROM placed, (SELECT id FROM products LIMIT 3) products
 )
-SELECT id FROM placed
+SELECT id::text FROM placed
 """
 
 
@@ -49,9 +49,8 @@ class Shop:
 
     environment: Mapping[str, str]
     password: str
-    order: str
-    """The id of an order of three lines."""
-    products: Path
+    ids: Mapping[str, Path]
+    """Of orders of three lines to read, and of products to place orders of: one a line."""
 
 
 class _Plain(Child):
@@ -72,7 +71,7 @@ _Service = OrdersService | _Plain
 
 
 def measure(setting: Setting) -> Figures:
-    """Measure reading one order of three lines, and placing one."""
+    """Measure reading an order of three lines, each time another one, and placing one."""
     rounds = setting.rounds or ROUNDS
     slices: dict[tuple[str, str], list[Slice]] = {}
     setting.progress.plan(1 + rounds + 2 * ceil(rounds / ROUNDS_OF_A_PROCESS))
@@ -111,13 +110,13 @@ def _open_shop(url: str, folder: Path) -> Shop:
     password = seed(environment)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(_CATALOGUE)
-        ids = connection.execute("SELECT id::text FROM products ORDER BY id").fetchall()
-        order = connection.execute(_ORDER).fetchone()
+        products = connection.execute("SELECT id::text FROM products ORDER BY id").fetchall()
+        orders = connection.execute(_PLACED).fetchall()
         connection.execute("VACUUM ANALYZE")
-    assert order is not None
-    products = folder / "products"
-    products.write_text("".join(f"{product}\n" for (product,) in ids))
-    return Shop(environment, password, str(order[0]), products)
+    files = {"read": folder / "orders", "place": folder / "products"}
+    for work, found in (("read", orders), ("place", products)):
+        files[work].write_text("".join(f"{each}\n" for (each,) in found))
+    return Shop(environment, password, files)
 
 
 @contextmanager
@@ -139,14 +138,13 @@ def _services(setting: Setting, shop: Shop) -> Iterator[tuple[dict[str, _Service
 
 
 def _slice(service: _Service, work: str, shop: Shop, token: str) -> Slice:
-    headers = HEADERS | {"Authorization": f"Bearer {token}"}
+    headers = HEADERS | {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json",
+    }
     service.resume()
     try:
-        if work == "read":
-            seen = wrk(service.port, f"{_ORDERS}/{shop.order}", headers)
-        else:
-            posted = headers | {"Content-Type": "application/json"}
-            seen = wrk(service.port, _ORDERS, posted, shop.products)
+        seen = wrk(service.port, _ORDERS, headers, (work, str(shop.ids[work])))
     finally:
         service.pause()
     if seen.failed:

@@ -117,9 +117,9 @@ def _slice(server: Server) -> Slice:
 
 
 def wrk(
-    port: int, path: str = PATH, headers: Mapping[str, str] = HEADERS, products: Path | None = None
+    port: int, path: str = PATH, headers: Mapping[str, str] = HEADERS, script: Sequence[str] = ()
 ) -> Slice:
-    """Load a port with one slice: of GET, or of orders of the products in a file.
+    """Load a port with one slice: of GET, or of what the script's arguments ask for.
 
     Raises:
         BenchError: wrk failed.
@@ -129,8 +129,8 @@ def wrk(
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
     command += [f"http://127.0.0.1:{port}{path}"]
-    if products:
-        command += ["--", str(products)]
+    if script:
+        command += ["--", *script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"wrk ended with {done.returncode}: {done.stderr or done.stdout}")

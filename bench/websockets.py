@@ -57,15 +57,24 @@ async def _measure(service: OrdersService, token: str, offer: str) -> float:
     await asyncio.sleep(1)
     before = service.rss()
     async with AsyncExitStack() as stack:
-        await _open(stack, SOCKETS, port, token, offer)
+        readers = await _open(stack, SOCKETS, port, token, offer)
         await asyncio.sleep(1)
-        return (service.rss() - before) * 1024**2 / 1000 / SOCKETS
+        used = (service.rss() - before) * 1024**2 / 1000 / SOCKETS
+        closed = sum(reader.at_eof() for reader in readers)
+    if closed:  # which takes nothing any more
+        raise BenchError(
+            f"{closed} of {SOCKETS} WebSockets were closed before they were measured: nobody here "
+            "answers pings, so they have 40 s; try again on a machine that is less busy"
+        )
+    return used
 
 
-async def _open(stack: AsyncExitStack, count: int, port: int, token: str, offer: str) -> None:
+async def _open(
+    stack: AsyncExitStack, count: int, port: int, token: str, offer: str
+) -> list[asyncio.StreamReader]:
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def open_one() -> None:
+    async def open_one() -> asyncio.StreamReader:
         async with turn:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             stack.callback(writer.close)
@@ -80,6 +89,7 @@ async def _open(stack: AsyncExitStack, count: int, port: int, token: str, offer:
             said = await reader.readexactly(length)
             if b" 101 " not in head or first & 0x0F != 1:  # no text: it is a close
                 raise BenchError(f"a WebSocket was refused: {head!r} {said!r}")
+            return reader
 
     async with asyncio.timeout(300):
-        await asyncio.gather(*(open_one() for _ in range(count)))
+        return await asyncio.gather(*(open_one() for _ in range(count)))

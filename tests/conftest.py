@@ -10,14 +10,27 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.debian_postgres import debian_postgres as run_debian_postgres
 from tests.pgbouncer import Pgbouncer, PoolMode
 from tests.pgbouncer import pgbouncer as run_pgbouncer
 from tests.ports import free_ports
-from tests.postgres import create_database, drop_database, embedded_postgres
+from tests.postgres import create_database, drop_database, embedded_postgres, hurry
 from tidegate import logs
 from tidegate.quiet import EXPORT
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Keep a file's tests together, which share servers, and take the files as they come.
+
+    xdist would take those with the most tests first: the slowest have few, and one core would be
+    left with nothing to do at the end.
+    """
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +46,7 @@ def postgres() -> Iterator[str]:
     # Not below pytest's own folder: every pytest that starts closes it to PostgreSQL's user.
     with TemporaryDirectory(prefix="tidegate-postgres-") as directory:
         with embedded_postgres(Path(directory)) as url:
+            hurry(url)
             yield url
 
 

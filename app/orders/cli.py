@@ -20,7 +20,7 @@ from orders.core.passwords import Passwords
 from orders.core.settings import OrdersSettings
 from orders.schemas.text import Email, Password
 from orders.services import seed
-from tidegate.settings import Settings, SettingsError, read_settings
+from tidegate import Settings, SettingsError, read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

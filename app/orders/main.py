@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from orders import middleware
 from orders.api import docs, jwks, page
@@ -38,16 +38,17 @@ from orders.core.exports import Exports
 from orders.core.passwords import Passwords
 from orders.core.rate_counts import RateCounts
 from orders.core.replica import Replica
+from orders.core.rows import lease_from
 from orders.core.settings import OrdersSettings
 from orders.core.shared import Shared
 from orders.core.tokens import Tokens
 from orders.models import Base, conflicts
 from orders.outbound.payment_provider import open_provider
+from orders.repositories.lookups import Lookups
 from orders.storage import open_storage
 from orders.stream.hub import Hub
 from orders.tasks.clearing import clearing
-from tidegate import Tidegate
-from tidegate.settings import read_settings
+from tidegate import Tidegate, read_settings
 
 
 def create_app(settings: OrdersSettings | None = None) -> FastAPI:
@@ -97,6 +98,7 @@ def create_app(settings: OrdersSettings | None = None) -> FastAPI:
     app.state.replica = Replica(create_sessions(read_engine) if read_engine else None)
     app.state.sessions = create_sessions(engine, cache.forget if cache else None)
     app.state.readers = create_readers(engine)
+    app.state.lookups = Lookups(lease_from(engine))
     app.state.storage = open_storage(settings)
     app.state.exports = exports
     app.state.payments = None  # until it has started
@@ -108,17 +110,17 @@ def create_app(settings: OrdersSettings | None = None) -> FastAPI:
         settings.jwt_audience,
         timedelta(seconds=settings.access_token_seconds),
     )
-    middleware.install(app, settings, RateCounts(shared))  # says what is around what, and why
+    app.state.counts = counts = RateCounts(shared)
+    middleware.install(app, settings, counts)  # says what is around what, and why
     errors.install(app, conflicts(Base.metadata))
     openapi.install(app)
-    v1 = APIRouter(prefix="/api/v1")
-    for resource in (
+    for resource in (  # each is asked in turn, so the busiest come first
+        order_export,  # before orders, which takes any name for an id
+        orders,
+        products,
         auth,
         users,
         api_keys,
-        products,
-        order_export,  # before orders, which takes any name for an id
-        orders,
         payments,
         reports,
         files,
@@ -127,8 +129,7 @@ def create_app(settings: OrdersSettings | None = None) -> FastAPI:
         tickets,
         ws,
     ):
-        v1.include_router(resource.router)
-    app.include_router(v1)
+        app.include_router(resource.router, prefix="/api/v1")
     app.include_router(jwks.router)
     app.include_router(docs.router)
     app.include_router(page.router)

@@ -10,8 +10,7 @@ from orders.outbound.payment_provider import open_provider
 from orders.tasks.catalogue import TASKS
 from orders.tasks.runner import work
 from orders.tasks.task import Resources
-from tidegate import Worker, run_worker
-from tidegate.settings import SettingsError
+from tidegate import SettingsError, Worker, run_worker
 
 
 def main(settings: OrdersSettings) -> int:

@@ -30,6 +30,7 @@ few = settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reu
 
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 WORKER = {"enabled": True, "args": ["python", "-m", "orders", "worker"]}
+SCRATCH = {"/tmp": "emptyDir"}  # noqa: S108 - the pod's own
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -113,6 +114,46 @@ def test_a_newer_chart_that_changes_nothing_rolls_no_pod() -> None:
     labels = pod_of(release()["Deployment/service"])["metadata"]["labels"]
     assert "helm.sh/chart" not in labels
     assert "app.kubernetes.io/managed-by" not in labels
+
+
+# --- files and proxies -------------------------------------------------------------------------
+
+
+def mounted(workload: Document) -> dict[str, str]:
+    """Where the volumes are, by what they are."""
+    volumes = {each.pop("name"): each for each in pod_of(workload)["spec"]["volumes"]}
+    mounts = container_of(workload)["volumeMounts"]
+    return {each["mountPath"]: next(iter(volumes[each["name"]])) for each in mounts}
+
+
+def test_files_are_kept_in_a_claim_by_the_service_and_its_worker_and_nothing_else() -> None:
+    documents = release(files={"existingClaim": "orders-files"}, worker=WORKER)
+    for name in ("Deployment/service", "Deployment/worker"):
+        workload = documents[name]
+        security = pod_of(workload)["spec"]["securityContext"]
+        assert (security["fsGroup"], security["fsGroupChangePolicy"]) == (10001, "OnRootMismatch")
+        assert env_of(workload)["APP_FILES_DIRECTORY"] == "/var/lib/files"
+        assert container_of(workload)["securityContext"]["readOnlyRootFilesystem"] is True
+        assert mounted(workload) == SCRATCH | {"/var/lib/files": "persistentVolumeClaim"}
+    assert "APP_FILES_DIRECTORY" not in env_of(documents["Job/migration"])
+    assert mounted(documents["Job/migration"]) == SCRATCH
+
+
+def test_a_group_of_your_own_is_kept_and_without_a_claim_there_is_no_volume() -> None:
+    claim = {"existingClaim": "orders-files"}
+    own = release(files=claim, podSecurityContext={"fsGroup": 2000})["Deployment/service"]
+    assert pod_of(own)["spec"]["securityContext"]["fsGroup"] == 2000
+    without = release()["Deployment/service"]
+    assert "fsGroup" not in pod_of(without)["spec"]["securityContext"]
+    assert mounted(without) == SCRATCH
+    assert "APP_FILES_DIRECTORY" not in env_of(without)
+
+
+def test_proxies_are_believed_by_the_service_where_they_are_named() -> None:
+    documents = release(trustedProxies=["10.42.0.0/16", "fd00::/8"], worker=WORKER)
+    assert env_of(documents["Deployment/service"])["FORWARDED_ALLOW_IPS"] == "10.42.0.0/16,fd00::/8"
+    assert "FORWARDED_ALLOW_IPS" not in env_of(documents["Deployment/worker"])
+    assert "FORWARDED_ALLOW_IPS" not in env_of(release()["Deployment/service"])
 
 
 # --- the migration ---------------------------------------------------------------------------

@@ -21,6 +21,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "worker.resources.requests": WORKER,
     "worker.resources.limits": WORKER,
     "replicaCount": {"autoscaling": {"enabled": False}},
+    "files.mountPath": {"files": {"existingClaim": "orders-files"}},
     "service.nodePort": {"service": {"type": "NodePort"}},
 }
 
@@ -91,6 +92,12 @@ def refusal(values: dict[str, Any], *, bare: bool = False) -> str:
         ({"env": [{"name": "A", "value": 1}]}, "at '/env/0/value'", "got number, want string"),
         ({"env": {"A": "1"}}, "at '/env'", "got object, want array"),
         (
+            {"trustedProxies": ["ingress.example.org"]},
+            "at '/trustedProxies/0'",
+            "does not match pattern",
+        ),
+        ({"files": {"mountPath": "files"}}, "at '/files/mountPath'", "does not match pattern"),
+        (
             {"migrations": {"strategy": "job"}},
             "at '/migrations/strategy'",
             "value must be one of 'hook', 'none'",
@@ -129,6 +136,15 @@ def test_the_schema_refuses_a_wrong_value_by_name(
             {"env": [{"name": "TIDEGATE_DRAIN_DELAY", "value": "1"}]},
             "env sets TIDEGATE_DRAIN_DELAY, which this chart writes itself: "
             "use drain.delaySeconds instead",
+        ),
+        (
+            {"env": [{"name": "APP_FILES_DIRECTORY", "value": "/srv/files"}]},
+            "env sets APP_FILES_DIRECTORY, which this chart writes itself: "
+            "use files.existingClaim and files.mountPath instead",
+        ),
+        (
+            {"env": [{"name": "FORWARDED_ALLOW_IPS", "value": "*"}]},
+            "env sets FORWARDED_ALLOW_IPS, which this chart writes itself: use trustedProxies",
         ),
         ({"podLabels": {"app.kubernetes.io/component": "x"}}, "podLabels sets app.kubernetes.io/"),
         ({"admin": {"port": 8000}}, "admin.port is 8000, where the service itself listens"),

@@ -19,7 +19,11 @@ def make_key(url: str, password: str) -> str:
         OSError: the service does not answer, or not as it should.
     """
     token = sign_in(url, password)
-    wanted = {"name": "the commands on the screen", "scopes": SCOPES}
+    wanted = {
+        "name": "the commands on the screen",
+        "scopes": SCOPES,
+        "current_password": password,
+    }
     signed_in = {"authorization": f"Bearer {token}"}
     return str(_ask(f"{url}/api/v1/api-keys", _json(wanted), signed_in)["key"])
 

@@ -7,8 +7,11 @@ where commits are commits and requests race: for what is about concurrency.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,27 +19,60 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from orders.api.deps import optional_user
+from orders.core import passwords
 from orders.core.access import Principal
 from orders.core.database import Sessions
 from orders.core.settings import OrdersSettings
 from orders.main import create_app
 from orders.models import User
+from orders.repositories.lookups import Lookups
+from tests.orders.command import command as command
 from tests.orders.databases import copy_database, migrate
+from tests.orders.declared import Declared
 from tests.orders.factories import principal_of
 from tests.postgres import create_database, drop_database
 from tests.redis_server import RedisServer
 from tests.redis_server import redis_server as run_redis_server
-from tidegate.database import asyncpg_url
+from tidegate import asyncpg_url
 
 # Not http: the refresh cookie is for secure connections only.
 BASE_URL = "https://orders.example.org"
 
 SignIn = Callable[[User | None], None]
 Start = Callable[..., "Live"]
+
+COSTLY = passwords.HASHER
+CHEAP = PasswordHash((Argon2Hasher(memory_cost=8, time_cost=1, parallelism=1),))
+
+
+SLOWEST = ("test_streams", "test_contract", "test_queue_processes", "test_queue", "test_payments")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that all cores end at about the same time."""
+    rank = {name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_takes_long_and_is_no_matter_here() -> Iterator[None]:
+    """Hashing, slow on purpose (but for `costly_passwords`); a client's reading of all CAs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "HASHER", CHEAP)
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture
+def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as the service does."""
+    monkeypatch.setattr(passwords, "HASHER", COSTLY)
 
 
 @pytest.fixture(scope="session")
@@ -109,20 +145,28 @@ async def session(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 
 
 @pytest.fixture
-def app(shared_app: FastAPI, sessions: Sessions) -> Iterator[FastAPI]:
+async def lookups(sessions: Sessions) -> Lookups:
+    """Lookups on the same connection."""
+    connection = await sessions.kw["bind"].get_raw_connection()
+    return Lookups(lambda: nullcontext(connection.driver_connection))
+
+
+@pytest.fixture
+def app(shared_app: FastAPI, sessions: Sessions, lookups: Lookups) -> Iterator[FastAPI]:
     """The application on this test's transaction."""
     state = shared_app.state
-    before = state.sessions, state.readers
+    before = state.sessions, state.readers, state.lookups
     state.sessions = state.readers = sessions
+    state.lookups = lookups
     yield shared_app
-    state.sessions, state.readers = before
+    state.sessions, state.readers, state.lookups = before
     shared_app.dependency_overrides.clear()
 
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of it; what the service fails at is a 500, as it is for anybody."""
-    async with client_of(app) as client:
+    """A client of it, which gets no answer that is not declared; a fault is a 500."""
+    async with client_of(app, event_hooks={"response": [Declared(app.openapi())]}) as client:
         yield client
 
 

@@ -21,7 +21,7 @@ def migrate(url: str, config: Path) -> None:
 def copy_database(url: str, template: str, name: str) -> str:
     """Copy a database that nobody is connected to; return the copy's URL."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template))
-        )
+        # File by file: with what PostgreSQL has cached for the first connection.
+        copy = SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+        connection.execute(copy.format(Identifier(name), Identifier(template)))
     return url.replace("/postgres?", f"/{name}?")

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from orders.core import passwords
 from orders.core.access import Principal, Role
-from orders.core.passwords import HASHER
 from orders.models import Order, OrderLine, Product, User
 from orders.repositories import users
 
 PASSWORD = "correct horse battery staple"
 
 
-@cache
 def password_hash() -> str:
-    """Of ``PASSWORD``: made once, since it is slow on purpose."""
-    return HASHER.hash(PASSWORD)
+    """Of ``PASSWORD``."""
+    return passwords.HASHER.hash(PASSWORD)
 
 
 async def make_user(session: AsyncSession, **values: Any) -> User:  # noqa: ANN401 - any column
@@ -67,6 +65,11 @@ async def make_order(
     session.add(order)
     await session.commit()
     return order
+
+
+def api_key(*scopes: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any field
+    """The body that makes a key of a user of ``make_user``."""
+    return {"name": "Reports", "scopes": [*scopes], "current_password": PASSWORD, **more}
 
 
 def lines(*wanted: tuple[Product, int]) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,6 +19,7 @@ from orders.core.tokens import Tokens
 from orders.models import User
 from tests.migrate.conftest import clean_environment
 from tests.orders.conftest import settings_of
+from tests.orders.forked import Forked
 from tests.orders.processes import Served
 from tests.ports import free_ports
 
@@ -38,13 +37,6 @@ class Replica(Served):
         async with httpx.AsyncClient(base_url=self.admin) as client:
             lines = (await client.get("/metrics")).text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
-
-    async def terminate(self) -> str:
-        """End it as Kubernetes does; return what it has logged."""
-        self.process.terminate()
-        output, _ = await asyncio.to_thread(self.process.communicate, timeout=30)
-        assert self.process.returncode == 0, output
-        return output
 
     @asynccontextmanager
     async def websocket(
@@ -155,19 +147,6 @@ def start_replica(**environment: str) -> Replica:
         "TIDEGATE_DRAIN_TIMEOUT": "10",
         "TIDEGATE_CHECK_CACHE": "0.1",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tidegate.cli", "serve", "orders.main:app"],
-        env=clean_environment() | settings | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    command = ["tidegate.cli", "serve", "orders.main:app"]
+    process = Forked(command, clean_environment() | settings | environment)
     return Replica(process, f"http://127.0.0.1:{admin_port}", f"http://127.0.0.1:{port}")
-
-
-def end_all(replicas: Sequence[Replica]) -> None:
-    """Kill what is left of a test."""
-    for replica in replicas:
-        replica.process.kill()
-        if replica.process.stdout and not replica.process.stdout.closed:
-            replica.process.communicate()

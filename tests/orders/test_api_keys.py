@@ -18,7 +18,7 @@ from orders.core.access import Principal, Scope
 from orders.core.opaque import ApiKey as Key
 from orders.models import ApiKey, User
 from tests.orders.conftest import SignIn, client_of
-from tests.orders.factories import make_user
+from tests.orders.factories import api_key, make_user
 
 Reader = Annotated[Principal, allow(Scope.ORDERS_READ)]
 Writer = Annotated[Principal, allow(Scope.ORDERS_READ, Scope.ORDERS_WRITE)]
@@ -28,7 +28,7 @@ Writer = Annotated[Principal, allow(Scope.ORDERS_READ, Scope.ORDERS_WRITE)]
 async def machine(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of routes that ask for scopes, beside the service's own."""
     probe = FastAPI()
-    for name in ("settings", "sessions", "readers", "passwords", "tokens"):
+    for name in ("settings", "sessions", "readers", "lookups", "tokens"):
         setattr(probe.state, name, getattr(app.state, name))
     errors.install(probe, {})
 
@@ -54,8 +54,7 @@ async def ann(session: AsyncSession) -> User:
 
 
 async def made(client: httpx.AsyncClient, *scopes: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    wanted = {"name": "Reports", "scopes": [*scopes], **more}
-    answer = await client.post("/api/v1/api-keys", json=wanted)
+    answer = await client.post("/api/v1/api-keys", json=api_key(*scopes, **more))
     assert answer.status_code == 201, answer.text
     key: dict[str, Any] = answer.json()
     return key
@@ -138,10 +137,25 @@ async def test_a_key_that_would_never_or_always_be_expired_is_refused(
     client: httpx.AsyncClient, sign_in: SignIn, ann: User, moment: str
 ) -> None:
     sign_in(ann)
-    wanted = {"name": "Reports", "scopes": ["orders:read"], "expires_at": moment}
+    wanted = api_key("orders:read", expires_at=moment)
     answer = await client.post("/api/v1/api-keys", json=wanted)
     assert answer.status_code == 422
     assert "this moment" in answer.text
+
+
+async def test_a_key_takes_the_password_and_outlives_a_logout_everywhere(
+    client: httpx.AsyncClient, machine: httpx.AsyncClient, sign_in: SignIn, ann: User
+) -> None:
+    sign_in(ann)
+    wanted = api_key("orders:read", current_password="not the password")
+    refused = await client.post("/api/v1/api-keys", json=wanted)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        403,
+        "current_password is not your password",
+    )
+    key = await made(client, "orders:read")
+    assert (await client.post("/api/v1/auth/logout-everywhere")).status_code == 204
+    assert (await machine.get("/read", headers=sent(key))).status_code == 200
 
 
 async def test_nobody_revokes_the_key_of_another(
@@ -156,13 +170,21 @@ async def test_nobody_revokes_the_key_of_another(
 
 
 @pytest.mark.parametrize(
-    "change", [{"scopes": []}, {"scopes": ["everything"]}, {"name": ""}, {"expires_at": "soon"}]
+    "change",
+    [
+        {"scopes": []},
+        {"scopes": ["everything"]},
+        {"name": ""},
+        {"name": " \u200f\u2800 "},
+        {"expires_at": "soon"},
+        {"current_password": None},
+    ],
 )
 async def test_a_malformed_key_is_refused(
     client: httpx.AsyncClient, sign_in: SignIn, ann: User, change: dict[str, Any]
 ) -> None:
     sign_in(ann)
-    wanted = {"name": "Reports", "scopes": ["orders:read"]} | change
+    wanted = api_key("orders:read") | change
     refused = await client.post("/api/v1/api-keys", json=wanted)
     assert refused.status_code == 422
     (name,) = change

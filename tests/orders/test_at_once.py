@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -112,6 +113,7 @@ async def test_no_connection_is_held_while_a_password_is_hashed(start: Start) ->
     assert held.connections == [0, 0, 0, 0]
 
 
+@pytest.mark.usefixtures("costly_passwords")
 async def test_the_loop_turns_while_passwords_are_hashed_a_few_at_a_time() -> None:
     passwords = Passwords(2)
     hashing = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(6)]
@@ -126,6 +128,7 @@ async def test_the_loop_turns_while_passwords_are_hashed_a_few_at_a_time() -> No
     assert len({task.result() for task in hashing}) == 6
 
 
+@pytest.mark.usefixtures("costly_passwords")
 async def test_too_many_waiting_for_a_hash_are_told_to_come_again() -> None:
     passwords = Passwords(1)
     answers = await asyncio.gather(

@@ -15,6 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.api.deps import optional_user
+from orders.core import exports
 from orders.core.access import Role
 from orders.core.errors import BusyError
 from orders.core.spreadsheet import neutral, neutral_sql
@@ -80,7 +81,9 @@ async def nobody_yet(live: Live) -> User:
 
 
 async def test_the_database_neutralises_as_python_does(session: AsyncSession) -> None:
-    begins = ["=", "+", "-", "@", "\t", "\r", "\n", "'", " =", "a=", "\uff1d", "%", ":x", '"', ""]
+    begins = ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+    assert all(neutral(each) == f"'{each}" for each in begins)
+    begins += ["'", " =", "a=", "%", ":x", '"', ""]
     for each in begins:
         for value in (each, f"{each}1+1", f"{each}\\"):
             bound = text("SELECT :value AS value").columns(value=User.name.type)
@@ -147,6 +150,11 @@ async def test_when_the_client_goes_the_transaction_ends(busy: Live) -> None:
     assert await exporting(busy) == 1
     assert sum(map(len, slow.taken)) < 1_000_000  # of 3 MB: made as it is taken
 
+    again = await busy.client.get(EXPORT)
+    assert (again.status_code, again.headers["retry-after"]) == (429, "2")
+    assert "you are sent an export already" in again.json()["detail"]
+    ann = busy.app.dependency_overrides[optional_user]
+    speak_as(busy.app, principal_of(await nobody_yet(busy)))
     refused = await busy.client.get(EXPORT)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert "as many exports" in refused.json()["detail"]
@@ -154,6 +162,7 @@ async def test_when_the_client_goes_the_transaction_ends(busy: Live) -> None:
     slow.leave.set()
     await asking
     await until_none_exports(busy)
+    busy.app.dependency_overrides[optional_user] = ann
     whole = await busy.client.get(EXPORT)  # the connection is free, and good
     assert whole.status_code == 200
     assert whole.content.count(b"\n") == MANY + 1
@@ -169,8 +178,13 @@ async def test_when_the_request_is_cancelled_the_transaction_ends(busy: Live) ->
     await until_none_exports(busy)
 
 
-async def test_a_reader_who_stands_still_is_not_waited_for(start: Start) -> None:
-    live = start(export_seconds=1)
+@pytest.mark.parametrize("bound", ["for the whole", "for a chunk"])
+async def test_a_reader_who_stands_still_is_not_waited_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    live = start(export_seconds=1 if bound == "for the whole" else 600)
+    if bound == "for a chunk":
+        monkeypatch.setattr(exports, "STANDSTILL", 0.3)
     async with live.sessions() as session:
         user = await make_user(session)
         await session.execute(FILL, {"user": user.id, "many": MANY})
@@ -178,7 +192,8 @@ async def test_a_reader_who_stands_still_is_not_waited_for(start: Start) -> None
     speak_as(live.app, principal_of(user))
     slow = Slow(live, chunks=2)
     with pytest.raises(RuntimeError) as cut_off:  # so that the server breaks the connection off
-        await slow.ask()
+        async with asyncio.timeout(20):
+            await slow.ask()
     assert isinstance(cut_off.value.__cause__, BusyError)
     assert len(slow.taken) > 2
     await until_none_exports(live)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import zipfile
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -22,8 +24,8 @@ from orders.models import File, User
 from orders.repositories import files as rows
 from orders.services import files
 from orders.storage.seam import StorageError
-from tests.orders.conftest import SignIn
-from tests.orders.factories import make_user
+from tests.orders.conftest import SignIn, Start, speak_as
+from tests.orders.factories import api_key, make_user, principal_of
 
 FILES = "/api/v1/files"
 PDF = b"%PDF-1.7\n" + b"0123456789" * 10
@@ -80,6 +82,33 @@ async def test_a_file_is_uploaded_read_downloaded_and_deleted(
         assert (await client.get(gone)).status_code == 404
     assert (await client.delete(where)).status_code == 404
     assert (await client.get(FILES)).json()["total"] == 0
+
+
+async def test_an_api_key_reads_or_writes_files_as_its_scopes_say(
+    app: FastAPI, client: httpx.AsyncClient, ann: User
+) -> None:
+    keys = {}
+    for scope in ("files:read", "files:write"):
+        made = await client.post("/api/v1/api-keys", json=api_key(scope))
+        keys[scope] = {"x-api-key": made.json()["key"]}
+    reads, writes = keys.values()
+    app.dependency_overrides.clear()
+    form = {"file": ("bill.pdf", PDF)}
+    sent = await client.post(FILES, files=form, headers=writes)
+    assert (sent.status_code, sent.json()["size"]) == (201, len(PDF))
+    where = sent.headers["location"]
+    for path in (FILES, where, f"{where}/content"):
+        assert (await client.get(path, headers=reads)).status_code == 200
+        refused = await client.get(path, headers=writes)
+        assert refused.json()["detail"] == "the API key lacks the scope files:read"
+    for attempt in (
+        client.post(FILES, files=form, headers=reads),
+        client.post(f"{FILES}/batch", files={"files": PDF}, headers=reads),
+        client.delete(where, headers=reads),
+    ):
+        refused = await attempt
+        assert (refused.status_code, "files:write" in refused.text) == (403, True)
+    assert (await client.delete(where, headers=writes)).status_code == 204
 
 
 async def test_a_browser_can_do_nothing_with_a_download_but_save_it(
@@ -193,6 +222,7 @@ async def test_what_is_refused_leaves_nothing_behind(
     [
         ("application/json", b"{}", 415),
         ("multipart/form-data", b"", 415),
+        (f"multipart/form-data; boundary=x; a={'a' * 1000}", b"--x--\r\n", 415),
         ("multipart/form-data; boundary=x", b"", 400),
         ("multipart/form-data; boundary=x", b"--x\r\nA", 400),
         ("multipart/form-data; boundary=x", b"--x--\r\n", 422),
@@ -283,6 +313,41 @@ async def test_content_is_cleared_once_nobody_can_ask_for_it(
     assert kept(folder) - before == {UUID(stays["id"]).hex}
     left = await session.scalars(select(File.id).execution_options(populate_existing=True))
     assert set(left) == {UUID(stays["id"]), UUID(int=1)}
+
+
+async def test_nobody_keeps_more_than_they_may_however_it_comes(
+    start: Start, tmp_path: Path
+) -> None:
+    live = start(files_directory=tmp_path, files_kept_bytes=3 * len(PDF))
+    async with live.sessions() as session:
+        ann, other = await make_user(session), await make_user(session)
+    speak_as(live.app, principal_of(ann))
+    at_once = [live.client.post(FILES, files={"file": PDF}) for _ in range(6)]
+    answers = await asyncio.gather(*at_once)
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [413] * 3
+    full = await live.client.post(FILES, files={"file": b"a"})
+    assert (full.status_code, full.json()["detail"]) == (
+        413,
+        "all your files together may have 327 bytes, and have 327 already: "
+        "delete what you need no more",
+    )
+    assert len(kept(tmp_path)) == 3
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        while True:
+            yield b"a" * 1000
+
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    on_the_way = await live.client.post(FILES, content=endless(), headers=form)
+    assert "delete what" in on_the_way.json()["detail"]
+    stored = next(answer for answer in answers if answer.status_code == 201)
+    await live.client.delete(stored.headers["location"])
+    batch = [("files", PDF), ("files", b"b")]
+    assert (await live.client.post(f"{FILES}/batch", files=batch)).status_code == 413
+    assert (await live.client.post(f"{FILES}/batch", files=batch[:1])).status_code == 201
+    speak_as(live.app, principal_of(other))
+    assert (await live.client.post(FILES, files={"file": PDF})).status_code == 201
 
 
 async def test_without_a_storage_who_asks_is_told_so(

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,8 +18,8 @@ from starlette.types import Message, Receive, Scope, Send
 from orders.core.errors import Problem
 from orders.middleware.body_limit import BodyLimit
 from orders.middleware.trusted_hosts import is_trusted
-from tests.orders.conftest import BASE_URL, Live, Start, client_of
-from tests.orders.factories import make_product
+from tests.orders.conftest import BASE_URL, Live, Start, client_of, speak_as
+from tests.orders.factories import make_product, make_user, principal_of
 
 REGISTER = "/api/v1/auth/register"
 PRODUCTS = "/api/v1/products"
@@ -145,6 +146,18 @@ async def test_a_body_that_does_not_say_its_size_is_cut_off_on_the_way(fenced: L
     problem(answer, 413)
 
 
+async def test_who_has_not_signed_in_yet_has_less_to_say(client: httpx.AsyncClient) -> None:
+    def of(size: int) -> bytes:
+        return b'{"refresh_token": "%s"}' % (b"x" * size)
+
+    headers = {"content-type": "application/json"}
+    for path, most in (("/api/v1/auth/refresh", 16 * 1024), (PRODUCTS, 128 * 1024)):
+        fits = await client.post(path, content=of(most - 30), headers=headers)
+        assert fits.status_code in {401, 422}
+        told = problem(await client.post(path, content=of(most), headers=headers), 413)
+        assert f"{most} bytes" in told.detail
+
+
 @given(chunks=st.lists(st.integers(0, 60), max_size=8))
 def test_a_body_passes_if_all_of_it_together_is_small_enough(chunks: list[int]) -> None:
     def messages() -> Iterator[Message]:
@@ -195,10 +208,11 @@ async def test_where_a_route_counts_itself_the_limit_is_its_own() -> None:
 # gzip
 
 
-async def test_long_answers_are_compressed_for_who_asks_and_ranges_and_streams_are_not(
-    start: Start,
+async def test_long_answers_are_compressed_for_who_asks_and_a_part_of_a_file_is_not(
+    start: Start, tmp_path: Path
 ) -> None:
-    live = start()
+    # Nor is a stream of events: test_streams.py.
+    live = start(files_directory=tmp_path)
     async with live.sessions() as session:
         for _ in range(20):
             await make_product(session)
@@ -210,6 +224,13 @@ async def test_long_answers_are_compressed_for_who_asks_and_ranges_and_streams_a
     assert packed.json() == plain.json()
     small = await live.client.get("/nothing", headers={"accept-encoding": "gzip"})
     assert "content-encoding" not in small.headers
+    async with live.sessions() as session:
+        speak_as(live.app, principal_of(await make_user(session)))
+    sent = await live.client.post("/api/v1/files", files={"file": b"a" * 5000})
+    asked = {"accept-encoding": "gzip", "range": "bytes=0-3999"}
+    part = await live.client.get(f"{sent.headers['location']}/content", headers=asked)
+    assert (part.status_code, part.headers["content-length"]) == (206, "4000")
+    assert part.headers["content-encoding"] == "identity"
 
 
 # The order

@@ -116,6 +116,14 @@ def test_the_documentation_runs_its_own_script_only(browser: Browser, url: str) 
     assert not any("Content Security Policy" in each for each in complaints)
 
 
+async def test_who_asks_only_whether_the_page_is_there_gets_its_head(
+    client: httpx.AsyncClient,
+) -> None:
+    page, head = await client.get("/"), await client.head("/")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["etag"] == page.headers["etag"]
+
+
 def test_the_image_holds_the_pages_files() -> None:
     files = Path(__file__).parents[2] / "app" / "orders" / "page"
     assert {each.name for each in files.iterdir()} == {"index.html", "live.js", "style.css"}

@@ -122,6 +122,8 @@ async def test_a_key_of_an_admin_writes_if_it_has_the_scope(
         ("name", "\x1b[31mred"),
         ("name", "x" * 201),
         ("name", ""),
+        ("name", "   "),
+        ("name", "\u200e\u2067"),
         ("sku", "a b"),
         ("sku", "../../etc/passwd"),
         ("sku", "x" * 65),

@@ -16,12 +16,11 @@ from orders.core.rate_counts import LocalCounts, RateCounts
 from orders.core.rates import Rate, network_of
 from orders.core.settings import OrdersSettings
 from orders.core.shared import Shared
-from tests.orders.conftest import BASE_URL, Live, Start
-from tests.orders.factories import PASSWORD, make_user
+from tests.orders.conftest import BASE_URL, Live, Start, speak_as
+from tests.orders.factories import PASSWORD, api_key, make_user, principal_of
 from tests.redis_server import RedisServer
 from tests.sinks.otlp_sink import silent_port
-from tidegate import CheckFailedError
-from tidegate.settings import SettingsError, read_settings
+from tidegate import CheckFailedError, SettingsError, read_settings
 
 PRODUCTS = "/api/v1/products"
 LOGIN = "/api/v1/auth/login"
@@ -121,6 +120,27 @@ async def test_passwords_are_tried_less_often_by_address_whatever_is_shown(start
         assert answers[-1].headers["ratelimit-policy"] == '"login";q=2;w=3600'
         assert (await client.get(PRODUCTS)).status_code == 200
         assert (await client.get(LOGIN)).status_code == 405
+
+
+async def test_whoever_holds_a_token_tries_passwords_no_more_often(start: Start) -> None:
+    live = start(login_rate_limit="2/hour")
+    async with live.sessions() as session:
+        user, other = await make_user(session), await make_user(session)
+    path = f"/api/v1/users/{user.id}"
+    speak_as(live.app, principal_of(user))
+    change = {"email": "thief@example.org", "current_password": "guess"}
+    tries = [await live.client.patch(path, json=change)]
+    tries.append(await live.client.post("/api/v1/api-keys", json=api_key("orders:read")))
+    tries.append(await live.client.patch(path, json=change | {"current_password": PASSWORD}))
+    assert [answer.status_code for answer in tries] == [403, 201, 429]
+    assert 0 < int(tries[-1].headers["retry-after"]) <= 3600
+    problem = Problem.model_validate_json(tries[-1].content)
+    assert problem.detail.startswith("more than 2/hour tries of a password")
+    assert (await live.client.patch(path, json={"name": "Ann"})).status_code == 200
+    speak_as(live.app, principal_of(other))
+    assert (
+        await live.client.post("/api/v1/api-keys", json=api_key("orders:read"))
+    ).status_code == 201
 
 
 async def test_replicas_count_together(start: Start, redis_server: RedisServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from tests.migrate.conftest import clean_environment
+from tests.orders.command import Command
 from tests.orders.conftest import Live
 from tests.orders.factories import PASSWORD
 
@@ -16,13 +18,10 @@ ADMIN = "root@example.org"
 TEA = {"sku": "tea", "name": "Tea", "price_cents": 450, "stock": 10}
 
 
-def seed(
-    url: str, *arguments: str, stdin: str = "", email: str = ADMIN
-) -> subprocess.CompletedProcess[str]:
+def seed(url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "orders", "seed", "--admin", email, *arguments],
+        [sys.executable, "-m", "orders", "seed", "--admin", ADMIN],
         env=clean_environment() | {"DATABASE_URL": url, "APP_ENV": "development"},
-        input=stdin,
         capture_output=True,
         text=True,
     )
@@ -39,10 +38,14 @@ async def test_an_admin_is_seeded_fills_the_catalogue_by_a_key_and_a_customer_or
     live: Live, own_url: str
 ) -> None:
     client = live.client
-    seeded = seed(own_url)
+    seeded = await asyncio.to_thread(seed, own_url)
     assert (seeded.returncode, seeded.stderr) == (0, f"{ADMIN} is an admin\n")
     admin = await signed_in(client, ADMIN, seeded.stdout.strip())
-    wanted = {"name": "Import", "scopes": ["products:write"]}
+    wanted = {
+        "name": "Import",
+        "scopes": ["products:write"],
+        "current_password": seeded.stdout.strip(),
+    }
     key = (await client.post("/api/v1/api-keys", json=wanted, headers=admin)).json()["key"]
     made = await client.post("/api/v1/products", json=TEA, headers={"x-api-key": key})
     assert made.status_code == 201, made.text
@@ -64,12 +67,18 @@ async def test_an_admin_is_seeded_fills_the_catalogue_by_a_key_and_a_customer_or
 
 
 async def test_who_is_known_is_raised_to_admin_with_the_password_from_standard_input(
-    live: Live, own_url: str
+    live: Live, own_url: str, command: Command
 ) -> None:
     ann = {"email": ADMIN, "name": "Ann", "password": PASSWORD}
     await live.client.post("/api/v1/auth/register", json=ann)
     before = await signed_in(live.client, ADMIN, PASSWORD)
-    seeded = seed(own_url, "--password-stdin", stdin="another passphrase\n")
+    seeded = await asyncio.to_thread(
+        command,
+        *("seed", "--admin", ADMIN, "--password-stdin"),
+        stdin="another passphrase\n",
+        DATABASE_URL=own_url,
+        APP_ENV="development",
+    )
     assert (seeded.returncode, seeded.stdout) == (0, "")
     refused = await live.client.get("/api/v1/auth/me", headers=before)
     assert refused.status_code == 401
@@ -87,9 +96,9 @@ async def test_who_is_known_is_raised_to_admin_with_the_password_from_standard_i
     ],
 )
 def test_what_goes_wrong_is_said_without_a_secret(
-    url: str, email: str, code: int, words: str
+    command: Command, url: str, email: str, code: int, words: str
 ) -> None:
-    ended = seed(url, email=email)
+    ended = command("seed", "--admin", email, DATABASE_URL=url, APP_ENV="development")
     assert ended.returncode == code, ended.stderr
     assert words in ended.stderr
     assert "hunter2" not in ended.stderr

@@ -13,24 +13,16 @@ from hypothesis import strategies as st
 from orders.core.csrf import is_own_page
 from orders.core.settings import OrdersSettings
 from tests.migrate.conftest import clean_environment
-from tidegate.settings import SettingsError, read_settings
+from tests.orders.command import Command
+from tidegate import SettingsError, read_settings
 
 URL = "postgresql://orders:pass-w0rd@127.0.0.1/orders"
 SECRET = "s3cret-" * 6
 
 
-def settings(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orders", "settings", *arguments],
-        env=clean_environment() | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_every_setting_is_shown_with_its_source_and_secrets_masked() -> None:
-    shown = settings("--json", DATABASE_URL=URL, APP_JWT_SECRET=SECRET, app_jwt_issuer="shop")
+def test_every_setting_is_shown_with_its_source_and_secrets_masked(command: Command) -> None:
+    given = {"DATABASE_URL": URL, "APP_JWT_SECRET": SECRET, "app_jwt_issuer": "shop"}
+    shown = command("settings", "--json", **given)
     assert shown.returncode == 0, shown.stderr
     described = {each["variable"]: each for each in json.loads(shown.stdout)}
     told = {name: (each["value"], each["source"]) for name, each in described.items()}
@@ -43,7 +35,7 @@ def test_every_setting_is_shown_with_its_source_and_secrets_masked() -> None:
     assert told["APP_BROWSER_ORIGINS"] == ([], "default")
     assert told["TIDEGATE_PORT"] == (8000, "default")
     assert all(each["description"] for each in described.values())
-    lines = settings(DATABASE_URL=URL, APP_JWT_SECRET=SECRET, APP_JWT_ISSUER="shop").stdout
+    lines = command("settings", **given).stdout
     assert "APP_JWT_ISSUER" in lines
     assert len(lines.splitlines()) == len(described)
     for output in (shown.stdout, lines):
@@ -73,6 +65,16 @@ def test_every_setting_is_shown_with_its_source_and_secrets_masked() -> None:
             "APP_BROWSER_ORIGINS: shop.example.org is no origin",
         ),
         (
+            {"APP_ENV": "development", "APP_PAYMENTS_URL": "https://shop:c4n4ry@pay.example.org"},
+            "APP_PAYMENTS_URL: it holds a user name or a password, which would be shown; "
+            "APP_PAYMENTS_TOKEN is for those",
+        ),
+        (
+            {"APP_ENV": "development", "APP_FILES_ENDPOINT": "http://c4n4ry@minio:9000"},
+            "APP_FILES_ENDPOINT: it holds a user name or a password, which would be shown; "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are for those",
+        ),
+        (
             {"APP_ENV": "development", "APP_ACCESS_TOKEN_SECONDS": "0"},
             "APP_ACCESS_TOKEN_SECONDS: Input should be greater than or equal to 30",
         ),
@@ -89,9 +91,16 @@ def test_what_is_weak_or_malformed_is_refused_by_name_and_not_repeated(
     assert "c4n4ry" not in str(refused.value)
 
 
-def test_development_starts_without_a_secret_of_its_own_and_nothing_else_does() -> None:
-    assert settings(DATABASE_URL=URL, APP_ENV="development").returncode == 0
-    refused = settings(DATABASE_URL=URL)
+def test_development_starts_without_a_secret_of_its_own_and_nothing_else_does(
+    command: Command,
+) -> None:
+    assert command("settings", DATABASE_URL=URL, APP_ENV="development").returncode == 0
+    refused = subprocess.run(
+        [sys.executable, "-m", "orders", "settings"],
+        env=clean_environment() | {"DATABASE_URL": URL},
+        capture_output=True,
+        text=True,
+    )
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("APP_JWT_SECRET is not set")
     assert "Traceback" not in refused.stderr

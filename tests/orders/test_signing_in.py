@@ -51,6 +51,20 @@ def bearer(tokens: dict[str, Any]) -> dict[str, str]:
     return {"authorization": f"Bearer {tokens['access_token']}"}
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    ["", "application/json", "text/plain", f"multipart/form-data; boundary=x; a={';' * 1000}"],
+)
+async def test_what_is_no_plain_form_is_refused_before_it_is_read(
+    client: httpx.AsyncClient, content_type: str
+) -> None:
+    answer = await client.post(
+        "/api/v1/auth/login", content=b"{}", headers={"content-type": content_type}
+    )
+    assert answer.status_code == 415, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_who_registers_can_sign_in_and_is_who_they_said(client: httpx.AsyncClient) -> None:
     wanted = {"email": "Ann@Example.ORG", "name": " Ann ", "password": PASSWORD}
     registered = await client.post("/api/v1/auth/register", json=wanted)

@@ -87,6 +87,18 @@ def test_a_token_reads_back_as_it_was_issued() -> None:
     assert timedelta(minutes=14) < claims.expires_at - datetime.now(UTC) <= timedelta(minutes=15)
 
 
+def test_a_token_is_verified_once_and_judged_by_the_time_of_each_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, token = tokens(), signed(exp=ago(seconds=5))  # as another pod's clock has it
+    claims = ours.read(token)
+    monkeypatch.setattr(jwt, "decode", None)
+    assert ours.read(token) == claims
+    monkeypatch.setattr("orders.core.tokens._LEEWAY", timedelta())
+    with pytest.raises(InvalidTokenError, match="has expired"):
+        ours.read(token)
+
+
 @pytest.mark.parametrize(
     "forge",
     [

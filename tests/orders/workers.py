@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from orders.tasks.runner import work
 from orders.tasks.task import Resources, Task
 from tests.migrate.conftest import clean_environment
 from tests.orders.conftest import Live
+from tests.orders.forked import Forked
 from tests.orders.processes import Served
 from tests.ports import free_ports
 from tidegate import Worker
@@ -41,24 +38,8 @@ async def working(live: Live, *tasks: Task[Any]) -> AsyncIterator[asyncio.Task[N
             running.result()
 
 
-@dataclass
-class WorkerProcess(Served):
-    """`python -m orders worker`."""
-
-    def kill(self) -> None:
-        """End it without a word, as a lost node does."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
-
-    async def terminate(self) -> tuple[int, str]:
-        """End it as Kubernetes does; return its exit code and what it has logged."""
-        self.process.terminate()
-        output, _ = await asyncio.to_thread(self.process.communicate, timeout=30)
-        return self.process.returncode, output
-
-
-def start_worker(**environment: str) -> WorkerProcess:
-    """Start one; whoever starts it also ends it."""
+def start_worker(**environment: str) -> Served:
+    """Start `python -m orders worker`; whoever starts it also ends it."""
     admin_port, _ = free_ports()
     settings = {
         "APP_ENV": "development",
@@ -67,19 +48,5 @@ def start_worker(**environment: str) -> WorkerProcess:
         "TIDEGATE_ADMIN_PORT": str(admin_port),
         "TIDEGATE_DRAIN_TIMEOUT": "2",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "orders", "worker"],
-        env=clean_environment() | settings | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return WorkerProcess(process, f"http://127.0.0.1:{admin_port}")
-
-
-def end_all(workers: Sequence[WorkerProcess]) -> None:
-    """Kill what is left of a test."""
-    for worker in workers:
-        worker.process.kill()
-        if worker.process.stdout and not worker.process.stdout.closed:
-            worker.process.communicate()
+    process = Forked(["orders", "worker"], clean_environment() | settings | environment)
+    return Served(process, f"http://127.0.0.1:{admin_port}")

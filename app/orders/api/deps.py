@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Query, Security
+from fastapi import Depends, Header, Query, Request, Security
 from fastapi.requests import HTTPConnection
-from fastapi.security import APIKeyHeader, OAuth2PasswordBearer, SecurityScopes
+from fastapi.security import OAuth2PasswordBearer, SecurityScopes
+from fastapi.security.base import SecurityBase
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.core.access import Principal, Role, Scope
@@ -26,20 +27,22 @@ from orders.core.passwords import Passwords as PasswordHasher
 from orders.core.settings import OrdersSettings
 from orders.core.tokens import Tokens as AccessTokens
 from orders.outbound.payment_provider import PaymentProvider
+from orders.repositories.lookups import Lookups as KeyLookups
+from orders.services import credentials
 from orders.services.auth import Auth as AuthService
 from orders.services.catalogue import Catalogue as CatalogueService
 from orders.services.catalogue import ShopWindow
 from orders.services.idempotency import Once
+from orders.services.own_password import OwnPassword as OwnPasswordService
 from orders.storage.seam import NotConfiguredError, Storage
 from orders.stream.hub import Hub as StreamHub
 from tidegate import bind_user
 
 _READING: Final = frozenset({"GET", "HEAD"})
 
-_bearer: Final = OAuth2PasswordBearer(
+_BEARER: Final = OAuth2PasswordBearer(
     tokenUrl="/api/v1/auth/login", refreshUrl="/api/v1/auth/refresh", auto_error=False
 )
-_api_key: Final = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
@@ -90,6 +93,12 @@ async def get_exports(connection: HTTPConnection) -> ExportPool:
     return exports
 
 
+async def get_lookups(connection: HTTPConnection) -> KeyLookups:
+    """What finds by key."""
+    lookups: KeyLookups = connection.app.state.lookups
+    return lookups
+
+
 async def get_tokens(connection: HTTPConnection) -> AccessTokens:
     """What issues and reads access tokens."""
     tokens: AccessTokens = connection.app.state.tokens
@@ -106,6 +115,7 @@ Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 Sessions = Annotated[SessionFactory, Depends(get_sessions)]
 Settings = Annotated[OrdersSettings, Depends(get_settings)]
 Passwords = Annotated[PasswordHasher, Depends(get_passwords)]
+Lookups = Annotated[KeyLookups, Depends(get_lookups)]
 Tokens = Annotated[AccessTokens, Depends(get_tokens)]
 Hub = Annotated[StreamHub, Depends(get_hub)]
 Payments = Annotated[PaymentProvider | None, Depends(get_payments)]
@@ -115,7 +125,6 @@ Exports = Annotated[ExportPool, Depends(get_exports)]
 
 async def get_auth(connection: HTTPConnection, session: Session) -> AuthService:
     """Signing in, for this request."""
-    # Not by four more dependencies: every request that may be signed in comes by here.
     state = connection.app.state
     return AuthService(
         session, state.passwords, state.tokens, state.settings.refresh_token_lifetime
@@ -125,26 +134,43 @@ async def get_auth(connection: HTTPConnection, session: Session) -> AuthService:
 Auth = Annotated[AuthService, Depends(get_auth)]
 
 
-async def optional_user(
-    auth: Auth,
-    bearer: Annotated[str | None, Depends(_bearer)],
-    api_key: Annotated[str | None, Depends(_api_key)],
-) -> Principal | None:
+async def get_own_password(connection: HTTPConnection, session: Session) -> OwnPasswordService:
+    """What asks who has signed in for their password once more."""
+    state = connection.app.state
+    return OwnPasswordService(
+        session, state.passwords, state.counts, state.settings.login_rate_limit
+    )
+
+
+OwnPassword = Annotated[OwnPasswordService, Depends(get_own_password)]
+
+
+class _WhoAsks(SecurityBase):
     """Who asks, or ``None``: tests override this one to be anybody.
 
     Credentials that are not valid are refused, not passed over: a client whose token has expired
     is to refresh it, not to become a stranger.
+
+    One dependency, since every request comes by here. OpenAPI is told of the bearer token by it,
+    and of the API key by :mod:`orders.core.openapi`.
     """
-    if bearer:
-        principal = await auth.by_access_token(bearer)
-    elif api_key:
-        principal = await auth.by_api_key(api_key)
-    else:
-        return None
-    bind_user(str(principal.user_id))
-    return principal
+
+    model = _BEARER.model
+    scheme_name = _BEARER.scheme_name
+
+    async def __call__(self, request: Request) -> Principal | None:
+        state, headers = request.app.state, request.headers
+        if bearer := await _BEARER(request):
+            principal = await credentials.by_access_token(state.lookups, state.tokens, bearer)
+        elif api_key := headers.get("x-api-key"):
+            principal = await credentials.by_api_key(state.lookups, api_key)
+        else:
+            return None
+        bind_user(str(principal.user_id))
+        return principal
 
 
+optional_user: Final = _WhoAsks()
 OptionalUser = Annotated[Principal | None, Depends(optional_user)]
 
 
@@ -206,6 +232,8 @@ def allow(*scopes: Scope) -> Any:  # noqa: ANN401 - as FastAPI's Security
 
 OrdersReader = Annotated[Principal, allow(Scope.ORDERS_READ)]
 OrdersWriter = Annotated[Principal, allow(Scope.ORDERS_WRITE)]
+FilesReader = Annotated[Principal, allow(Scope.FILES_READ)]
+FilesWriter = Annotated[Principal, allow(Scope.FILES_WRITE)]
 
 
 async def catalogue_admin(

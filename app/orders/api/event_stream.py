@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from fastapi import Response
@@ -12,10 +12,9 @@ from starlette.types import Receive, Scope, Send
 from orders.core.access import Principal
 from orders.core.event_cursor import EventCursor
 from orders.core.rooms import Room
-from orders.stream.consumer import Consumer
-from orders.stream.follow import follow, send_all
+from orders.stream.follow import follow
 from orders.stream.hub import Hub
-from orders.stream.message import GONE, Message, as_sse, end_as_sse
+from orders.stream.message import GONE, End, Message, as_sse, end_as_sse
 
 _RECONNECT: Final = (1000, 4000)
 """Milliseconds, drawn: clients of one pod that ends come back apart."""
@@ -43,31 +42,31 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send; what fails before the first message is answered as any error is."""
         del scope
-        head = f"retry: {random.randint(*_RECONNECT)}\n"  # noqa: S311 - spreads clients
-
-        async def tell(message: Message) -> None:
-            nonlocal head
-            if head:
-                start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-                await send(start)
-            await send(_body(head + as_sse(message)))
-            head = ""
-
-        with self._hub.joined(self._principal, self._room) as consumer:
-            gone = asyncio.ensure_future(_until_gone(receive, consumer))
-            try:
-                await send_all(follow(self._hub, consumer, self._cursor), consumer, tell)
-            finally:
-                gone.cancel()
-        if consumer.end and not head:
-            await send(_body(end_as_sse(consumer.end), more=False))
+        client = _Client(receive, send, self.raw_headers)
+        await follow(self._hub, self._principal, self._room, self._cursor, client)
 
 
-async def _until_gone(receive: Receive, consumer: Consumer) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    consumer.close(GONE)
+class _Client:
+    """Whoever reads the answer."""
 
+    def __init__(
+        self, receive: Receive, send: Send, headers: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._headers = headers
+        self._head = f"retry: {random.randint(*_RECONNECT)}\n"  # noqa: S311 - spreads clients
 
-def _body(text: str, *, more: bool = True) -> dict[str, object]:
-    return {"type": "http.response.body", "body": text.encode(), "more_body": more}
+    async def say(self, said: Message | End) -> None:
+        head, self._head = self._head, ""
+        if head:
+            start = {"type": "http.response.start", "status": 200, "headers": self._headers}
+            await self._send(start)
+        text = end_as_sse(said) if isinstance(said, End) else as_sse(said)
+        body = {"type": "http.response.body", "body": f"{head}{text}".encode()}
+        await self._send({**body, "more_body": not isinstance(said, End)})
+
+    async def until_gone(self) -> End:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        return GONE

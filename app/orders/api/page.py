@@ -31,7 +31,7 @@ _HEADERS: Final = {
 }
 
 
-@router.get("/", response_class=FileResponse)
+@router.api_route("/", methods=["GET", "HEAD"], response_class=FileResponse)
 async def read_page() -> FileResponse:
     """Return the page."""
     return FileResponse(_FILES / "index.html", headers=_HEADERS)

@@ -20,6 +20,8 @@ class Scope(StrEnum):
     ORDERS_READ = "orders:read"
     ORDERS_WRITE = "orders:write"
     PRODUCTS_WRITE = "products:write"
+    FILES_READ = "files:read"
+    FILES_WRITE = "files:write"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from orders.core.hanging import end_hanging_connections
 from orders.core.pinging import ping_idle_connections
 from orders.core.settings import OrdersSettings
-from tidegate.database import asyncpg_url
+from tidegate import asyncpg_url
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -71,6 +72,7 @@ def _engine(
     )
     # A connection that the database closed in the meantime costs a retry, not a request.
     ping_idle_connections(engine)
+    end_hanging_connections(engine)
     return engine
 
 

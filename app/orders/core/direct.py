@@ -8,7 +8,7 @@ from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from orders.core.settings import OrdersSettings
-from tidegate.database import asyncpg_url
+from tidegate import asyncpg_url
 
 _KNOWN: Final = {"host", "port", "sslmode", "ssl"}
 

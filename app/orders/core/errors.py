@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPMethod, HTTPStatus
 from socket import gaierror
 from typing import Any, ClassVar, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 # Classes of SQLSTATE: connection, no such database, login, out of resources, not now, shutdown.
 _AWAY: Final = ("08", "3D", "28", "53", "55000", "57P")
@@ -20,8 +22,14 @@ _AWAY: Final = ("08", "3D", "28", "53", "55000", "57P")
 _UNREACHABLE: Final = (PoolTimeoutError, ConnectionError, TimeoutError, gaierror)
 # Unique, foreign key, exclusion, check. NOT NULL is left out: no client can mean that.
 _CONFLICTS: Final = ("23505", "23503", "23P01", "23514")
+_MISSING: Final = "23503"
+_OF_A_USER: Final = "_users"
+"""How a foreign key's name ends that leads to a user: only to who asks, in this service."""
 _IN_EACH_OTHERS_WAY: Final = ("40001", "40P01")  # serialization failure, deadlock
-_RETRY_AFTER: Final = {"Retry-After": "2"}
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+_RETRY_AFTER: Final[Mapping[str, str]] = {"Retry-After": "2"}
+_BEARER: Final[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+_BEARER_INVALID: Final[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 _MOST_FIELDS: Final = 20
 _LONGEST_NAME: Final = 100
@@ -31,20 +39,20 @@ class DomainError(Exception):
     """A request that the rules refuse; the text is for the client."""
 
     status: ClassVar[HTTPStatus] = HTTPStatus.BAD_REQUEST
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = _NO_HEADERS
 
 
 class UnauthenticatedError(DomainError):
     """Nobody has said who asks."""
 
     status = HTTPStatus.UNAUTHORIZED
-    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+    headers = _BEARER
 
 
 class InvalidTokenError(UnauthenticatedError):
     """Who asks was said with something that is not valid, or not any more."""
 
-    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    headers = _BEARER_INVALID
 
 
 class ForbiddenError(DomainError):
@@ -91,14 +99,27 @@ class TooManyError(DomainError):
     """Who asks has as much as one may have."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
-    headers: ClassVar[Mapping[str, str]] = _RETRY_AFTER
+    headers = _RETRY_AFTER
+
+
+class TooOftenError(TooManyError):
+    """Who asks has asked too often.
+
+    Args:
+        detail: what, and how often one may.
+        seconds: until one may again.
+    """
+
+    def __init__(self, detail: str, seconds: int) -> None:
+        super().__init__(f"{detail}; try again in {seconds} s")
+        self.headers = {"Retry-After": str(seconds)}
 
 
 class BusyError(DomainError):
     """The service could, but not now."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    headers: ClassVar[Mapping[str, str]] = _RETRY_AFTER
+    headers = _RETRY_AFTER
 
 
 class FieldProblem(BaseModel):
@@ -163,6 +184,8 @@ def install(app: FastAPI, conflicts: Mapping[str, str]) -> None:
         if _sqlstate(error) not in _CONFLICTS:
             raise error  # on to where faults of our own are logged and answered
         name = _constraint(error)
+        if _sqlstate(error) == _MISSING and name.endswith(_OF_A_USER):
+            return await _domain(_, InvalidTokenError("your user was deleted at this moment"))
         detail = conflicts.get(name, f"it contradicts what is stored (constraint {name})")
         return ProblemResponse(HTTPStatus.CONFLICT, detail)
 
@@ -174,6 +197,7 @@ def install(app: FastAPI, conflicts: Mapping[str, str]) -> None:
     for kind in _UNREACHABLE:
         app.add_exception_handler(kind, _away)
     app.add_exception_handler(Exception, _failed)
+    app.router.default = _or_nothing(app.router.default)
 
 
 async def _domain(_: Request, error: Exception) -> Response:
@@ -187,12 +211,36 @@ async def _validation(_: Request, error: Exception) -> Response:
     return explain_validation(error.errors(), error.body)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    detail = str(error.detail)
+    detail, headers = str(error.detail), error.headers
     if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
         detail = _unreadable(error.__cause__)
-    return ProblemResponse(error.status_code, detail, headers=error.headers)
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_methods(request))}
+    return ProblemResponse(error.status_code, detail, headers=headers)
+
+
+def _methods(request: Request) -> Iterator[str]:
+    """List the methods of all routes of the path; Starlette names those of the first alone."""
+    routes = request.app.routes
+    for method in HTTPMethod:
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in routes):
+            yield method
+
+
+def _or_nothing(default: ASGIApp) -> ASGIApp:
+    """Answer a WebSocket that no route takes with 404; Starlette's bare 403 says less."""
+
+    async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            refusal = ProblemResponse(HTTPStatus.NOT_FOUND, "no WebSocket is served here")
+            await WebSocket(scope, receive, send).send_denial_response(refusal)
+        else:
+            await default(scope, receive, send)
+
+    return nothing
 
 
 async def _database(_: Request, error: Exception) -> Response:

@@ -62,6 +62,16 @@ class EventCursor:
         """Whether all that this one has not seen is kept still, and in this database."""
         return now.at - self.at <= RESUMABLE.total_seconds() and self.end <= now.end
 
+    def having_read_before(self, transaction: int, until: EventCursor) -> EventCursor:
+        """Return where a reader stands on the way from here to a later cursor.
+
+        It has read what all transactions before one have written, as far as ``until`` sees it.
+        """
+        unread = {each for each in self.running if each >= transaction}
+        open_still = {each for each in until.running if each < transaction}
+        # Of the same age: what it has still to read may be as old as before.
+        return EventCursor(self.at, max(self.end, transaction), frozenset(unread | open_still))
+
     def __str__(self) -> str:
         # Digits and dots: good in a header, in a query and in a line of server-sent events.
         return ".".join(map(str, (self.at, self.end, *sorted(self.running))))

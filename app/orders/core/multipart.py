@@ -16,6 +16,9 @@ from orders.core.errors import DomainError
 PART_OVERHEAD: Final = 8 * 4500
 """The most bytes that a part has besides its content: eight header lines, as the parser allows."""
 
+_LONGEST_TYPE: Final = 1024
+"""Characters of a Content-Type. The parser of its parameters takes seconds for a million."""
+
 
 class MalformedBodyError(DomainError):
     """The body is not what its content type says."""
@@ -66,9 +69,10 @@ class Form:
     """
 
     def __init__(self, content_type: str, stream: AsyncIterator[bytes]) -> None:
-        kind, options = parse_options_header(content_type)
+        kind = media_type(content_type)
+        _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
-        if kind != b"multipart/form-data" or not boundary:
+        if kind != "multipart/form-data" or not boundary:
             raise NoFormError("the body is no form; send multipart/form-data with a boundary")
         self._stream = stream
         self._events: deque[_Event] = deque()
@@ -146,6 +150,20 @@ class Form:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._events.append(data[start:end])
+
+
+def media_type(content_type: str) -> str:
+    """Return the type that the header names, without its parameters, in lower case.
+
+    Raises:
+        NoFormError: the header is longer than any form needs.
+    """
+    if len(content_type) > _LONGEST_TYPE:
+        raise NoFormError(
+            f"the Content-Type is longer than {_LONGEST_TYPE} characters; "
+            "send the type and its boundary, and nothing else"
+        )
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _text(value: bytes) -> str:

@@ -42,7 +42,8 @@ class ApiKey:
         """Read a key from a header; ``None`` if it is none."""
         kind, _, rest = text.partition("_")
         prefix, _, secret = rest.partition("_")
-        well_formed = kind == "ok" and len(prefix) == 12 and len(secret) == 43 and text.isascii()
+        well_formed = kind == "ok" and len(prefix) == 12 and len(secret) == 43
+        well_formed = well_formed and prefix.isalnum() and text.isascii()
         return cls(prefix, secret) if well_formed else None
 
     def __str__(self) -> str:

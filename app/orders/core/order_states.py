@@ -28,21 +28,24 @@ class Actor(StrEnum):
     SHOP = "admin"
     PAYMENT = "payment"
     """What the payment provider has answered, whoever is signed in."""
+    CLOCK = "clock"
+    """The time that has passed since the order was placed."""
 
 
 _PEOPLE: Final = frozenset({Actor.CUSTOMER, Actor.SHOP})
+_PEOPLE_AND_TIME: Final = _PEOPLE | {Actor.CLOCK}
 _SHOP: Final = frozenset({Actor.SHOP})
 _PAYMENT: Final = frozenset({Actor.PAYMENT})
 
 TRANSITIONS: Final[Mapping[tuple[OrderStatus, OrderStatus], frozenset[Actor]]] = {
     (OrderStatus.PENDING, OrderStatus.PAYMENT_PENDING): _PAYMENT,
     (OrderStatus.PENDING, OrderStatus.CONFIRMED): _PEOPLE,
-    (OrderStatus.PENDING, OrderStatus.CANCELLED): _PEOPLE,
+    (OrderStatus.PENDING, OrderStatus.CANCELLED): _PEOPLE_AND_TIME,
     # Until the provider has answered nobody knows what a cancellation would have to undo.
     (OrderStatus.PAYMENT_PENDING, OrderStatus.CONFIRMED): _PAYMENT,
     (OrderStatus.PAYMENT_PENDING, OrderStatus.PAYMENT_FAILED): _PAYMENT,
     (OrderStatus.PAYMENT_FAILED, OrderStatus.PAYMENT_PENDING): _PAYMENT,
-    (OrderStatus.PAYMENT_FAILED, OrderStatus.CANCELLED): _PEOPLE,
+    (OrderStatus.PAYMENT_FAILED, OrderStatus.CANCELLED): _PEOPLE_AND_TIME,
     (OrderStatus.CONFIRMED, OrderStatus.CANCELLED): _PEOPLE,
     (OrderStatus.CONFIRMED, OrderStatus.SHIPPED): _SHOP,
     (OrderStatus.SHIPPED, OrderStatus.DELIVERED): _SHOP,

@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orders.core.media_types import ENDINGS
 from orders.core.rates import Rate
 from orders.core.shared import check_url
 from orders.core.signing import LEAST_SECRET_BYTES, KeyRing, read_private_key, read_public_keys
-from tidegate.database import asyncpg_url
+from tidegate import asyncpg_url
 
 _MIB: Final = 1024 * 1024
 _PUBLISHED: Final = "for development only: everybody can read this"
@@ -76,6 +84,13 @@ class OrdersSettings(BaseSettings):
         le=30 * 24 * 3600,
         description="How long the answer to an Idempotency-Key is kept.",
     )
+    unpaid_order_seconds: int = Field(
+        24 * 3600,
+        ge=60,
+        le=365 * 24 * 3600,
+        description="How long after it was placed an order may be paid for or confirmed; then a "
+        "worker cancels it, and what it holds is for sale again.",
+    )
     jwt_secret: SecretStr = Field(
         SecretStr(_PUBLISHED),
         description="Signs access tokens (HS256) unless APP_JWT_SIGNING_KEY is set: at least "
@@ -114,7 +129,10 @@ class OrdersSettings(BaseSettings):
         "all. For example: shop.example.org,*.shop.example.org",
     )
     body_bytes: int = Field(
-        _MIB, ge=1024, le=1024 * _MIB, description="How large a request's body may be."
+        128 * 1024,
+        ge=1024,
+        le=1024 * _MIB,
+        description="How large a request's body may be; to sign in, 16 kB at most.",
     )
     cache_url: SecretStr | None = Field(
         None,
@@ -171,6 +189,12 @@ class OrdersSettings(BaseSettings):
         le=50 * 1024 * _MIB,
         description="How large the files of one request may be together.",
     )
+    files_kept_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="How large all files of one user may be together; without it, as large as the "
+        "storage.",
+    )
     files_at_once: int = Field(
         10, ge=1, le=1000, description="How many files one request may bring."
     )
@@ -225,6 +249,20 @@ class OrdersSettings(BaseSettings):
     def _names_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value:
             check_url(value.get_secret_value())
+        return value
+
+    @field_validator("files_endpoint", "payments_url")
+    @classmethod
+    def _holds_no_credentials(cls, value: HttpUrl | None, info: ValidationInfo) -> HttpUrl | None:
+        if value and (value.username or value.password):
+            elsewhere = {
+                "files_endpoint": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are",
+                "payments_url": "APP_PAYMENTS_TOKEN is",
+            }
+            raise ValueError(
+                "it holds a user name or a password, which would be shown; "
+                f"{elsewhere[info.field_name or '']} for those"
+            )
         return value
 
     @field_validator("trusted_hosts", mode="before")
@@ -317,6 +355,11 @@ class OrdersSettings(BaseSettings):
     def idempotency_lifetime(self) -> timedelta:
         """``idempotency_seconds`` as a duration."""
         return timedelta(seconds=self.idempotency_seconds)
+
+    @property
+    def unpaid_order_lifetime(self) -> timedelta:
+        """``unpaid_order_seconds`` as a duration."""
+        return timedelta(seconds=self.unpaid_order_seconds)
 
     def key_ring(self) -> KeyRing:
         """Return the keys that sign and verify access tokens."""

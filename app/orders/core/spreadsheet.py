@@ -6,7 +6,11 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, case, func, literal
 
-_BEGIN_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+# OWASP's list; and the same as wide as Chinese and Japanese keyboards write them, which may be read
+# as these where a spreadsheet speaks such a language.
+_NARROW: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_WIDE: Final = ("\uff1d", "\uff0b", "\uff0d", "\uff20")
+_BEGIN_FORMULAS: Final = _NARROW + _WIDE
 
 
 def neutral(text: str) -> str:

@@ -36,8 +36,9 @@ from orders.middleware.timing import ServerTiming
 from orders.middleware.trusted_hosts import TrustedHosts
 from orders.middleware.unread_body import UnreadBody
 
-COUNTS_ITSELF: Final[dict[str, int | None]] = {"/api/v1/files": None}
-"""Paths whose routes count a body themselves, since they take larger ones."""
+BODIES: Final[dict[str, int | None]] = {"/api/v1/auth": 16 * 1024, "/api/v1/files": None}
+"""Where bodies are smaller, since nobody has signed in yet; and where routes count them themselves,
+since they take larger ones."""
 
 
 def install(app: FastAPI, settings: OrdersSettings, counts: RateCounts) -> None:
@@ -45,7 +46,7 @@ def install(app: FastAPI, settings: OrdersSettings, counts: RateCounts) -> None:
     # Each is put around those before it: the innermost comes first.
     app.add_middleware(Faults)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.add_middleware(BodyLimit, most=settings.body_bytes, elsewhere=COUNTS_ITSELF)
+    app.add_middleware(BodyLimit, most=settings.body_bytes, elsewhere=BODIES)
     if settings.rate_limit or settings.login_rate_limit:
         app.add_middleware(
             RateLimit, counts=counts, rate=settings.rate_limit, login=settings.login_rate_limit

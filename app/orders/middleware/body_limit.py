@@ -17,7 +17,7 @@ class BodyLimit:
     Args:
         app: what is inside.
         most: bytes.
-        elsewhere: other limits for the paths that begin so; ``None`` where the route counts itself.
+        elsewhere: lower limits for the paths that begin so; ``None`` where the route counts itself.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BodyLimit:
     def _limit(self, path: str) -> int | None:
         for start, most in self._elsewhere.items():
             if path.startswith(start):
-                return most
+                return most and min(most, self._most)
         return self._most
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -13,12 +14,14 @@ from sqlalchemy import (
     Index,
     Text,
     func,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from orders.core.order_states import OrderStatus
 from orders.models.base import Base, Cents, Version
 
+UNPAID: Final = "status IN ('pending', 'payment_failed')"
 _STATES = ", ".join(f"'{status}'" for status in OrderStatus)
 
 
@@ -31,6 +34,7 @@ class Order(Base):
         # The ways to walk the list: one customer's orders, and all of them.
         Index(None, "user_id", "created_at", "id"),
         Index(None, "created_at", "id"),
+        Index("ix_orders_unpaid", "created_at", postgresql_where=text(UNPAID)),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())

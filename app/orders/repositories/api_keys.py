@@ -11,12 +11,18 @@ from sqlalchemy import ARRAY, Uuid, any_, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.core.access import Role, Scope
-from orders.models import ApiKey, User
+from orders.core.rows import Rows
+from orders.models import ApiKey
 
 _GOOD: Final = (
     ApiKey.revoked_at.is_(None),
     or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
 )
+_LOOK_UP: Final = """
+    SELECT prefix, api_keys.id, key_hash, scopes, user_id, role
+    FROM api_keys JOIN users ON users.id = user_id AND is_active
+    WHERE prefix = ANY($1) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +43,14 @@ async def add(session: AsyncSession, key: ApiKey) -> None:
     await session.refresh(key)
 
 
-async def find_good(session: AsyncSession, prefix: str) -> Good | None:
-    """Read a key by its prefix."""
-    query = (
-        select(ApiKey.id, ApiKey.key_hash, ApiKey.scopes, ApiKey.user_id, User.role)
-        .join(User, User.id == ApiKey.user_id)
-        .where(
-            ApiKey.prefix == prefix,
-            *_GOOD,
-            User.is_active,
+async def look_up(rows: Rows, prefixes: Collection[str]) -> dict[str, Good]:
+    """Read the good ones among the keys of these prefixes."""
+    return {
+        row["prefix"]: Good(
+            row["id"], row["key_hash"], _scopes(row["scopes"]), row["user_id"], Role(row["role"])
         )
-    )
-    row = (await session.execute(query)).one_or_none()
-    if row is None:
-        return None
-    return Good(row.id, row.key_hash, _scopes(row.scopes), row.user_id, Role(row.role))
+        for row in await rows.read(_LOOK_UP, prefixes)
+    }
 
 
 async def good_among(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, any_, literal, or_, select, text
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, func, literal, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orders.core.event_cursor import EventCursor
@@ -19,6 +20,10 @@ PAGE: Final = 200
 _NOW: Final = text(
     "SELECT extract(epoch FROM clock_timestamp())::bigint, pg_current_snapshot()::text"
 )
+_ADD: Final = text("""
+    INSERT INTO order_events (order_id, user_id, kind, payload)
+    VALUES (:order_id, :user_id, :kind, CAST(:payload AS jsonb))
+""")
 _PRUNE: Final = text("""
     DELETE FROM order_events WHERE id IN (
         SELECT id FROM order_events WHERE at < now() - CAST(:age AS interval)
@@ -26,10 +31,12 @@ _PRUNE: Final = text("""
 """)
 
 
-async def add(session: AsyncSession, event: OrderEvent) -> None:
-    """Insert an event."""
-    session.add(event)
-    await session.flush()
+async def add(
+    session: AsyncSession, order_id: UUID, user_id: UUID | None, kind: str, payload: str
+) -> None:
+    """Insert an event; the payload is JSON."""
+    values = {"order_id": order_id, "user_id": user_id, "kind": kind, "payload": payload}
+    await session.execute(_ADD, values)
 
 
 async def now(session: AsyncSession) -> EventCursor:
@@ -42,25 +49,44 @@ async def page(
     session: AsyncSession, since: EventCursor, until: EventCursor, room: Room, *, after: int
 ) -> Sequence[OrderEvent]:
     """Read what one cursor sees and the other does not, at most ``PAGE``, by ids after one."""
-    transaction = OrderEvent.transaction
-    query = select(OrderEvent).where(
-        or_(transaction == any_(_array(since.running)), transaction >= since.end),
-        # Restored from elsewhere, rows may be of transactions that are still to come.
-        transaction < until.end,
-        ~(transaction == any_(_array(until.running))),
-        OrderEvent.id > after,
-    )
-    if room.order_id:
-        query = query.where(OrderEvent.order_id == room.order_id)
-    if room.owner:
-        query = query.where(OrderEvent.user_id == room.owner)
+    query = select(OrderEvent).where(*_news(since, until, room, after))
     return (await session.scalars(query.order_by(OrderEvent.id).limit(PAGE))).all()
+
+
+async def first_transaction(
+    session: AsyncSession, since: EventCursor, until: EventCursor, room: Room, *, after: int
+) -> int | None:
+    """Return the lowest transaction that the pages after an id are of; ``None`` without any."""
+    lowest = min(since.running, default=since.end)
+    query = select(func.min(OrderEvent.transaction)).where(
+        *_news(since, until, room, after),
+        OrderEvent.transaction >= lowest,  # follows from the others, and begins the index there
+    )
+    return await session.scalar(query)
 
 
 async def prune(session: AsyncSession, age: timedelta) -> int:
     """Delete what is older, at most 5000 rows; return how many."""
     result: Any = await session.execute(_PRUNE, {"age": age})
     return int(result.rowcount)
+
+
+def _news(
+    since: EventCursor, until: EventCursor, room: Room, after: int
+) -> list[ColumnElement[bool]]:
+    transaction = OrderEvent.transaction
+    conditions = [
+        or_(transaction == any_(_array(since.running)), transaction >= since.end),
+        # Restored from elsewhere, rows may be of transactions that are still to come.
+        transaction < until.end,
+        ~(transaction == any_(_array(until.running))),
+        OrderEvent.id > after,
+    ]
+    if room.order_id:
+        conditions.append(OrderEvent.order_id == room.order_id)
+    if room.owner:
+        conditions.append(OrderEvent.user_id == room.owner)
+    return conditions
 
 
 def _array(transactions: frozenset[int]) -> Any:  # noqa: ANN401 - SQLAlchemy's own

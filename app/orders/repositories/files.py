@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from orders.models import File
+from orders.models import File, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,19 @@ async def settle(session: AsyncSession, arrived: Sequence[Arrived]) -> Sequence[
         if file is not None:
             found[file.id] = file
     return [found[each.id] for each in arrived if each.id in found]
+
+
+async def kept_bytes(session: AsyncSession, owner: UUID) -> int:
+    """Say how large a user's files are together."""
+    query = select(func.coalesce(func.sum(File.size), 0)).where(
+        File.user_id == owner, File.state == "stored"
+    )
+    return int(await session.scalar(query) or 0)
+
+
+async def hold(session: AsyncSession, owner: UUID) -> None:
+    """Let nobody else who holds this user's files go on before the transaction ends."""
+    await session.execute(select(User.id).where(User.id == owner).with_for_update(key_share=True))
 
 
 async def get(session: AsyncSession, file_id: UUID) -> File | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, joinedload, selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from orders.core.order_states import OrderStatus
+from orders.core.rows import Rows
 from orders.models import Order
+from orders.schemas.order import OrderRead
 from orders.schemas.order_list import Cursor, OrderSort
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,17 +29,56 @@ _WITH_LINES: Final = (
     .execution_options(populate_existing=True)
 )
 
+_ADD: Final = text("""
+    WITH added AS (
+        INSERT INTO orders (user_id, total_cents) VALUES (:user_id, :total_cents)
+        RETURNING id, status, version, created_at
+    ), lines AS (
+        INSERT INTO order_lines (order_id, product_id, quantity, unit_price_cents)
+        SELECT added.id, line.* FROM added, unnest(
+            CAST(:products AS uuid[]), CAST(:quantities AS integer[]), CAST(:prices AS bigint[])
+        ) AS line
+    )
+    SELECT id, status, version, created_at FROM added
+""")
+_LOOK_UP: Final = """
+    SELECT id, user_id, status, total_cents, version, created_at,
+        product_id, quantity, unit_price_cents
+    FROM orders LEFT JOIN order_lines ON order_id = id WHERE id = ANY($1) ORDER BY product_id
+"""
+
 
 async def add(session: AsyncSession, order: Order) -> None:
-    """Insert an order with its lines; its id, status, version and time come back with it."""
-    session.add(order)
-    await session.flush()
+    """Insert an order with its lines; its id, status, version and time come back with it.
+
+    One statement for all of them. The session does not come to know the objects: to keep track of
+    them takes it longer than the database takes to store them.
+    """
+    values = {
+        "user_id": order.user_id,
+        "total_cents": order.total_cents,
+        "products": [line.product_id for line in order.lines],
+        "quantities": [line.quantity for line in order.lines],
+        "prices": [line.unit_price_cents for line in order.lines],
+    }
+    row = (await session.execute(_ADD, values)).one()
+    order.id, order.status, order.version, order.created_at = row
 
 
 async def get(session: AsyncSession, order_id: UUID) -> Order | None:
     """Read one order with its lines, as it is stored now."""
     found = await session.scalars(_WITH_LINES, {"order_id": order_id})
     return found.unique().one_or_none()
+
+
+async def look_up(rows: Rows, order_ids: Collection[UUID]) -> dict[UUID, OrderRead]:
+    """Read orders with their lines, as clients see them."""
+    found: dict[UUID, dict[str, Any]] = {}
+    for row in await rows.read(_LOOK_UP, order_ids):
+        order = found.setdefault(row["id"], {**row, "lines": []})
+        if row["product_id"]:
+            order["lines"].append(dict(row))
+    return {order_id: OrderRead.model_validate(order) for order_id, order in found.items()}
 
 
 async def lock(session: AsyncSession, order_id: UUID) -> Order | None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import ARRAY, Uuid, any_, delete, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from orders.core.access import Role
+from orders.core.rows import Rows
 from orders.models import User
 from orders.schemas.user import Sort
 
@@ -20,6 +21,8 @@ _COLUMNS: Mapping[str, InstrumentedAttribute[Any]] = {
     "email": User.email,
     "name": User.name,
 }
+
+_STANDING: Final = "SELECT id, role, token_version FROM users WHERE id = ANY($1) AND is_active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +50,10 @@ async def get_by_email(session: AsyncSession, email: str) -> User | None:
     return (await session.scalars(select(User).where(User.email == email))).one_or_none()
 
 
-_STANDING: Final = select(User.role, User.token_version).where(
-    User.id == bindparam("user_id"), User.is_active
-)
-
-
-async def standing(session: AsyncSession, user_id: UUID) -> Standing | None:
-    """Read what every request of a user has to know; ``None`` if there is no such active user.
-
-    Three columns by primary key, and no object: it comes before each request's own work.
-    """
-    row = (await session.execute(_STANDING, {"user_id": user_id})).one_or_none()
-    return Standing(Role(row.role), row.token_version) if row else None
+async def look_up(rows: Rows, user_ids: Collection[UUID]) -> dict[UUID, Standing]:
+    """Read what each request of a user has to know; who is not active is left out."""
+    found = await rows.read(_STANDING, user_ids)
+    return {row["id"]: Standing(Role(row["role"]), row["token_version"]) for row in found}
 
 
 async def standings(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, Standing]:

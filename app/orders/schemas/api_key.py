@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from orders.core.access import Scope
+from orders.schemas.body import Body
 from orders.schemas.text import Name
 
 
@@ -22,14 +23,20 @@ def _to_come(at: datetime) -> datetime:
     return utc
 
 
-class ApiKeyCreate(BaseModel):
+class ApiKeyCreate(Body):
     """A key to make."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: Name
-    scopes: Annotated[frozenset[Scope], Field(min_length=1)]
+    scopes: Annotated[frozenset[Scope], Field(min_length=1, max_length=len(Scope), fail_fast=True)]
     expires_at: Annotated[AwareDatetime, AfterValidator(_to_come)] | None = None
+    current_password: Annotated[
+        str,
+        Field(
+            max_length=256,
+            json_schema_extra={"format": "password"},
+            description="Yours: whoever holds a token of yours alone makes no keys.",
+        ),
+    ]
 
 
 class ApiKeyRead(BaseModel):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from orders.schemas.body import Body
 from orders.schemas.text import as_registered
 
 _TOKEN = r"^[A-Za-z0-9_-]*$"  # noqa: S105 - a pattern
@@ -23,10 +24,8 @@ class LoginForm(BaseModel):
     password: Annotated[str, Field(max_length=256, json_schema_extra={"format": "password"})]
 
 
-class RefreshTokenBody(BaseModel):
+class RefreshTokenBody(Body):
     """The refresh token of a client that keeps it itself."""
-
-    model_config = ConfigDict(extra="forbid")
 
     refresh_token: Annotated[str, Field(max_length=100, pattern=_TOKEN)]
 

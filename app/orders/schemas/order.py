@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from orders.core.order_states import OrderStatus
+from orders.schemas.body import Body
 
 
 class OrderLineCreate(BaseModel):
@@ -32,10 +33,8 @@ PaymentMethod = Annotated[
 ]
 
 
-class OrderCreate(BaseModel):
+class OrderCreate(Body):
     """An order to place, and to pay for at once if it says how."""
-
-    model_config = ConfigDict(extra="forbid")
 
     lines: Annotated[list[OrderLineCreate], Field(min_length=1, max_length=100)]
     payment_method_id: PaymentMethod | None = None
@@ -48,10 +47,8 @@ class OrderCreate(BaseModel):
         return lines
 
 
-class OrderUpdate(BaseModel):
+class OrderUpdate(Body):
     """What is to become of an order; its lines and prices stay."""
-
-    model_config = ConfigDict(extra="forbid")
 
     status: Annotated[OrderStatus, Field(examples=["confirmed"])]
 

@@ -9,13 +9,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from orders.outbound.payment_answers import Verdict
+from orders.schemas.body import Body
 from orders.schemas.order import PaymentMethod
 
 
-class PaymentCreate(BaseModel):
+class PaymentCreate(Body):
     """How to pay for an order; how much is the order's to say."""
-
-    model_config = ConfigDict(extra="forbid")
 
     payment_method_id: PaymentMethod
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Text = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["Tea"])
-]
+from orders.schemas.body import Body
+from orders.schemas.text import Title
+
 Sku = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", examples=["tea-250"])
 ]
@@ -20,23 +20,19 @@ Cents = Annotated[int, Field(strict=True, ge=0, le=10**11, examples=[450])]
 Stock = Annotated[int, Field(strict=True, ge=0, le=10**9, examples=[1000])]
 
 
-class ProductCreate(BaseModel):
+class ProductCreate(Body):
     """A product to put into the catalogue."""
 
-    model_config = ConfigDict(extra="forbid")
-
     sku: Sku
-    name: Text
+    name: Title
     price_cents: Cents
     stock: Stock = 0
 
 
-class ProductUpdate(BaseModel):
+class ProductUpdate(Body):
     """What is to change; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    name: Text | None = None
+    name: Title | None = None
     price_cents: Cents | None = None
     stock: Stock | None = None
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from orders.schemas.body import Body
 
-class ReportCreate(BaseModel):
+
+class ReportCreate(Body):
     """What was sold, by product, on days in UTC."""
-
-    model_config = ConfigDict(extra="forbid")
 
     since: Annotated[date, Field(ge=date(2000, 1, 1), examples=["2026-01-01"])]
     until: Annotated[

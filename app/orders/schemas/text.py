@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
+from unicodedata import category
 
 from pydantic import (
     AfterValidator,
@@ -16,10 +17,29 @@ from pydantic import (
 # Without control characters: a database refuses some, and a terminal obeys others.
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
+# Letters and signs by their category, and nothing to see.
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+
+def _can_be_seen(text: str) -> str:
+    """Refuse what shows nothing: spaces, direction marks, accents without a letter."""
+    if any(category(each)[0] not in "CMZ" and each not in _BLANK for each in text):
+        return text
+    raise ValueError("nothing of it can be seen")
+
+
+Visible = AfterValidator(_can_be_seen)
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=_PRINTABLE),
+    Visible,
     Field(examples=["Ann Example"]),
+]
+Title = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=_PRINTABLE),
+    Visible,
+    Field(examples=["Tea"]),
 ]
 Email = Annotated[
     EmailStr,

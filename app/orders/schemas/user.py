@@ -9,25 +9,22 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from orders.core.access import Role
+from orders.schemas.body import Body
 from orders.schemas.text import Email, Name, Password
 
 Sort = Literal["created_at", "-created_at", "email", "-email", "name", "-name"]
 
 
-class UserCreate(BaseModel):
+class UserCreate(Body):
     """A user to register."""
-
-    model_config = ConfigDict(extra="forbid")
 
     email: Email
     name: Name
     password: Password
 
 
-class UserUpdate(BaseModel):
+class UserUpdate(Body):
     """What is to change; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     email: Email | None = None
     name: Name | None = None

@@ -14,12 +14,22 @@ from orders.core.errors import NotFoundError
 from orders.models import ApiKey
 from orders.repositories import api_keys
 from orders.schemas.api_key import ApiKeyCreate
+from orders.services.own_password import OwnPassword
 
 
 async def create(
-    session: AsyncSession, principal: Principal, wanted: ApiKeyCreate
+    session: AsyncSession, own_password: OwnPassword, principal: Principal, wanted: ApiKeyCreate
 ) -> tuple[ApiKey, str]:
-    """Make a key for the principal; return it with the text that nobody sees again."""
+    """Make a key for the principal; return it with the text that nobody sees again.
+
+    It outlives the session that it was made in, and so takes the password once more.
+
+    Raises:
+        ForbiddenError: the password is wrong.
+        TooOftenError: it was tried too often.
+        BusyError: too many passwords are being hashed.
+    """
+    await own_password.confirm(principal.user_id, wanted.current_password)
     key = opaque.ApiKey.new()
     stored = ApiKey(
         user_id=principal.user_id,

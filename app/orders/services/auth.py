@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from orders.core.access import Principal, Role
 from orders.core.database import transaction
 from orders.core.errors import InvalidTokenError, UnauthenticatedError
-from orders.core.opaque import ApiKey, hash_secret, new_secret
+from orders.core.opaque import hash_secret, new_secret
 from orders.core.passwords import Passwords
 from orders.core.tokens import Tokens
 from orders.models import User
-from orders.repositories import api_keys, refresh_tokens, users
+from orders.repositories import refresh_tokens, users
 from orders.schemas.user import UserCreate
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Auth:
             BusyError: too many passwords are being hashed.
         """
         async with transaction(self.session):
-            user = await users.get_by_email(self.session, email.strip().lower())
+            user = await users.get_by_email(self.session, email)
         right, newer = await self.passwords.verify(password, user.password_hash if user else None)
         if user is None or not right or not user.is_active:
             raise UnauthenticatedError("there is no active user with this e-mail and password")
@@ -115,33 +115,6 @@ class Auth:
         """Refuse every token of the user that was issued before, at once."""
         async with transaction(self.session):
             await users.change(self.session, principal.user_id, {}, revoke=True)
-
-    async def by_access_token(self, token: str) -> Principal:
-        """Tell whose token it is.
-
-        The signature alone would let a deactivated user go on until the token expires. So the
-        user's standing is read each time: three columns by primary key.
-
-        Raises:
-            InvalidTokenError: it is not valid, or its user signed out everywhere or is not active.
-        """
-        claims = self.tokens.read(token)
-        standing = await users.standing(self.session, claims.user_id)
-        if standing is None or standing.token_version != claims.version:
-            raise InvalidTokenError("the access token was revoked; sign in again")
-        return Principal(claims.user_id, standing.role, token_version=standing.token_version)
-
-    async def by_api_key(self, text: str) -> Principal:
-        """Tell for whom a key speaks.
-
-        Raises:
-            InvalidTokenError: it is unknown, revoked or expired, or its user is not active.
-        """
-        key = ApiKey.parse(text)
-        good = await api_keys.find_good(self.session, key.prefix) if key else None
-        if key is None or good is None or not key.matches(good.key_hash):
-            raise InvalidTokenError("the API key is not valid (any more)")
-        return Principal(good.user_id, good.role, good.scopes, good.id)
 
     async def _add_to(self, family: UUID) -> str:
         token = new_secret()

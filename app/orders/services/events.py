@@ -26,9 +26,7 @@ class EventKind(StrEnum):
 async def record(session: AsyncSession, order: Order, kind: EventKind) -> None:
     """Tell what has happened to an order, and how it stands now, if the transaction commits."""
     state = OrderState.model_validate(order)
-    payload = state.model_dump(mode="json")
-    event = OrderEvent(order_id=order.id, user_id=order.user_id, kind=kind, payload=payload)
-    await events.add(session, event)
+    await events.add(session, order.id, order.user_id, kind, state.model_dump_json())
 
 
 async def between(
@@ -44,6 +42,19 @@ async def between(
         if len(page) < events.PAGE:
             return
         last = page[-1].id
+
+
+async def come_so_far(
+    sessions: Sessions, since: EventCursor, until: EventCursor, room: Room, *, last: int
+) -> EventCursor:
+    """Return where a reader stands who has read ``between`` two cursors as far as an id.
+
+    It sees nothing that is still to be read; what is told of a transaction that has more to tell
+    it does not see yet, nor of any later one.
+    """
+    async with sessions() as session:
+        unread = await events.first_transaction(session, since, until, room, after=last)
+    return until if unread is None else since.having_read_before(unread, until)
 
 
 def as_json(event: OrderEvent) -> str:

@@ -40,6 +40,10 @@ class WrongTypeError(DomainError):
     status: ClassVar[HTTPStatus] = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
+class QuotaError(TooLargeError):
+    """A user would keep more than they may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one request may bring."""
@@ -48,7 +52,26 @@ class Limits:
     """What the form calls a file."""
     count: int
     file_bytes: int
+    kept_bytes: int | None
+    """Of all files of one user; ``None`` for any number."""
     types: Collection[str]
+
+
+@dataclass(slots=True)
+class _Allowance:
+    """What a user may keep, and how much of it is used: by what is kept, and by what comes in."""
+
+    most: int
+    kept: int
+    coming: int = 0
+
+    def take(self, size: int) -> None:
+        self.coming += size
+        if self.kept + self.coming > self.most:
+            raise QuotaError(
+                f"all your files together may have {self.most} bytes, and have {self.kept} "
+                "already: delete what you need no more"
+            )
 
 
 async def receive(
@@ -65,11 +88,13 @@ async def receive(
 
     Raises:
         TooLargeError: a file is larger, or there are more of them, than may be.
+        QuotaError: all of the user's files together are.
         WrongTypeError: a file is of a type that is not taken.
         UnprocessableError: the form is not what is asked for, or a file is empty.
         StorageError, StorageFullError: the storage does not take it.
         DomainError: whatever else ``parts`` raises.
     """
+    allowance = await _allowance(session, principal, limits)
     await session.commit()  # the connection goes back: who uploads is not to hold one
     announced: list[UUID] = []
     arrived: list[Arrived] = []
@@ -85,10 +110,15 @@ async def receive(
             async with transaction(session):
                 await files.announce(session, file_id, principal.user_id)
             announced.append(file_id)
-            arrived.append(await _store(storage, file_id, part, limits))
+            arrived.append(await _store(storage, file_id, part, limits, allowance))
         if not arrived:
             raise UnprocessableError(f"body.{limits.field}", "the form has no such file", "missing")
         async with transaction(session):
+            if allowance:
+                # Others may have come in meanwhile, and no more of them can from here on.
+                await files.hold(session, principal.user_id)
+                kept = await files.kept_bytes(session, principal.user_id)
+                _Allowance(allowance.most, kept).take(allowance.coming)
             stored = await files.settle(session, arrived)
             if len(stored) < len(arrived):
                 raise BusyError("the files were cleared before they had arrived; send them again")
@@ -152,12 +182,24 @@ async def clear(session: AsyncSession, storage: Storage) -> int:
     return await _clear(session, storage, found)
 
 
-async def _store(storage: Storage, file_id: UUID, part: Part, limits: Limits) -> Arrived:
+async def _allowance(
+    session: AsyncSession, principal: Principal, limits: Limits
+) -> _Allowance | None:
+    if limits.kept_bytes is None:
+        return None
+    return _Allowance(limits.kept_bytes, await files.kept_bytes(session, principal.user_id))
+
+
+async def _store(
+    storage: Storage, file_id: UUID, part: Part, limits: Limits, allowance: _Allowance | None
+) -> Arrived:
     sniffer, digest, size, media_type = Sniffer(limits.types), sha256(), 0, ""
 
     async def examined() -> AsyncIterator[bytes]:
         nonlocal size, media_type
         async for chunk in at_most(part.content, limits.file_bytes):
+            if allowance:
+                allowance.take(len(chunk))
             sniffer.feed(chunk)
             digest.update(chunk)
             size += len(chunk)

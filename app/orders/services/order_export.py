@@ -18,7 +18,8 @@ async def write(exports: Exports, principal: Principal, sink: Sink) -> None:
     """Send to the sink, as CSV, all orders to an admin and their own to anybody else.
 
     Raises:
+        TooManyError: the principal is sent one already.
         BusyError: all connections for exports are in use, or it took too long.
     """
     owner = None if principal.is_admin else principal.user_id
-    await exports.copy(order_export.query(owner), sink)
+    await exports.copy(order_export.query(owner), principal.user_id, sink)

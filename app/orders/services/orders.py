@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +19,7 @@ from orders.models import Order, OrderLine, Payment
 from orders.outbound.payment_provider import PaymentProvider
 from orders.repositories import orders, products
 from orders.repositories import payments as payment_rows
+from orders.repositories.lookups import Lookups
 from orders.schemas.order import OrderCreate, OrderRead
 from orders.schemas.order_list import OrderList, OrderPage
 from orders.services import payments
@@ -25,6 +27,8 @@ from orders.services.idempotency import Once, Told, answer_once, conclude
 from orders.services.order_changes import add, advance
 
 log = logging.getLogger(__name__)
+
+Seen = TypeVar("Seen", Order, OrderRead)
 
 
 async def place(
@@ -65,13 +69,13 @@ async def place(
         return told.answer
 
 
-async def get(session: AsyncSession, principal: Principal, order_id: UUID) -> Order:
+async def get(lookups: Lookups, principal: Principal, order_id: UUID) -> OrderRead:
     """Read an order.
 
     Raises:
         NotFoundError: there is none of that id that is the principal's to see.
     """
-    return _visible(await orders.get(session, order_id), principal, order_id)
+    return _visible(await lookups.order.find(order_id), principal, order_id)
 
 
 async def list_page(session: AsyncSession, principal: Principal, wanted: OrderList) -> OrderPage:
@@ -212,7 +216,7 @@ async def _refuse(session: AsyncSession, short: list[UUID]) -> None:
     raise ConflictError(f"only {left} left of product {sku}")
 
 
-def _visible(order: Order | None, principal: Principal, order_id: UUID) -> Order:
+def _visible(order: Seen | None, principal: Principal, order_id: UUID) -> Seen:
     # Not 403 for the orders of others: whether there is one is theirs to know as well.
     if order is None or not (
         principal.is_admin or (order.user_id and principal.may_act_for(order.user_id))

@@ -17,6 +17,7 @@ from orders.core.passwords import Passwords
 from orders.models import User
 from orders.repositories import users
 from orders.schemas.user import Sort, UserUpdate
+from orders.services.own_password import OwnPassword
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ async def get(session: AsyncSession, principal: Principal, user_id: UUID) -> Use
 async def update(
     session: AsyncSession,
     passwords: Passwords,
+    own_password: OwnPassword,
     principal: Principal,
     user_id: UUID,
     wanted: UserUpdate,
@@ -54,6 +56,7 @@ async def update(
 
     Raises:
         ForbiddenError: it is not the principal's to change, or the current password is wrong.
+        TooOftenError: the current password was tried too often.
         NotFoundError: there is none of that id.
         ConflictError: it is the last active admin, and would not be one any more.
         BusyError: too many passwords are being hashed.
@@ -63,7 +66,9 @@ async def update(
     if not principal.is_admin and changes.keys() & _ADMINS_TO_SET:
         raise ForbiddenError("only an admin can set role and is_active")
     if user_id == principal.user_id and changes.keys() & _NEEDS_PASSWORD:
-        await _require_current(session, passwords, user_id, wanted.current_password)
+        if wanted.current_password is None:
+            raise ForbiddenError("to change your e-mail or password, say current_password as well")
+        await own_password.confirm(user_id, wanted.current_password)
     revoke = bool(changes.keys() & _REVOKES)
     if "password" in changes:
         await session.commit()  # gives the connection back: hashing takes its time
@@ -98,18 +103,6 @@ async def note_login(sessions: Sessions, user_id: UUID) -> None:
             await users.note_login(session, user_id)
     except (SQLAlchemyError, OSError) as error:
         log.warning("a login was not noted (%s)", type(error).__name__)
-
-
-async def _require_current(
-    session: AsyncSession, passwords: Passwords, user_id: UUID, password: str | None
-) -> None:
-    if password is None:
-        raise ForbiddenError("to change your e-mail or password, say current_password as well")
-    async with transaction(session):
-        user = _found(await users.get(session, user_id), user_id)
-    right, _ = await passwords.verify(password, user.password_hash)
-    if not right:
-        raise ForbiddenError("current_password is not your password")
 
 
 async def _keep_an_admin(session: AsyncSession, user_id: UUID) -> None:

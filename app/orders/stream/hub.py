@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import UUID
 
@@ -38,6 +38,7 @@ LOOK_EVERY: Final = 2.0
 client who was signed out stays."""
 _LEAST_PAUSE: Final = 0.02  # seconds between two looks: many commits, one query
 _START_PATIENCE: Final = 5.0
+_LONGEST_TICK: Final = 1.0  # seconds that a heartbeat or the end of a lifetime may be late
 
 _OPEN: Final = Gauge("orders_streams", "Clients of the live stream, WebSockets and SSE.")
 _ENDED: Final = CounterMetric(
@@ -53,7 +54,6 @@ class Hub:
         self.sessions = sessions
         self._listener = Listener(settings, self._hear)
         self.check = self._listener.check
-        self.heartbeat = settings.stream_heartbeat
         self._rooms: defaultdict[Room, set[Consumer]] = defaultdict(set)
         self._of_user: Counter[UUID] = Counter()
         self._seen: EventCursor | None = None
@@ -67,7 +67,12 @@ class Hub:
         """Read and tell while the block runs; at the drain, end every stream."""
         tasks = [
             asyncio.ensure_future(each)
-            for each in (self._look_for_ever(), self._listener.listen(), self._end_at(until_drain))
+            for each in (
+                self._look_for_ever(),
+                self._beat_for_ever(),
+                self._listener.listen(),
+                self._end_at(until_drain),
+            )
         ]
         try:
             yield
@@ -77,40 +82,57 @@ class Hub:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    @contextmanager
-    def joined(self, principal: Principal, room: Room) -> Iterator[Consumer]:
-        """Let a client hear what is told in a room."""
-        consumer = Consumer(principal, room)
+    def join(self, principal: Principal, room: Room) -> Consumer:
+        """Let a client hear what is told in a room, until it leaves.
+
+        Raises:
+            TooManyError, BusyError: as ``admit``; many may have been admitted at once.
+        """
+        self._refuse_too_many(principal)
+        consumer = Consumer(principal, room, asyncio.get_running_loop().time())
         if self._ending:
             consumer.close(self._ending)
+        if not self._rooms:
+            self._woken.set()  # what was not looked at while nobody was here
         self._rooms[room].add(consumer)
         self._of_user[principal.user_id] += 1
         _OPEN.inc()
-        lifetime = self._settings.access_token_seconds
-        timer = asyncio.get_running_loop().call_later(lifetime, consumer.close, TOO_OLD)
-        try:
-            yield consumer
-        finally:
-            timer.cancel()
-            self._leave(consumer)
+        return consumer
+
+    def leave(self, consumer: Consumer) -> None:
+        """Tell it nothing more."""
+        self._rooms[consumer.room].discard(consumer)
+        if not self._rooms[consumer.room]:
+            del self._rooms[consumer.room]
+        user = consumer.principal.user_id
+        self._of_user[user] -= 1
+        if not self._of_user[user]:
+            del self._of_user[user]
+        _OPEN.dec()
+        if consumer.end and consumer.end.code != NORMAL:
+            _ENDED.labels(str(consumer.end.code)).inc()
 
     async def admit(self, principal: Principal) -> None:
-        """Say whether one more stream can be opened, before it is.
+        """Say whether one more stream can be opened, before anything is done for it.
 
         Raises:
             TooManyError: the user has as many as one may have.
             BusyError: the process has, or the database does not answer.
         """
+        self._refuse_too_many(principal)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_START_PATIENCE):
+                await self._started.wait()
+        if not self._started.is_set():
+            raise BusyError("events cannot be read now; try again soon")
+
+    def _refuse_too_many(self, principal: Principal) -> None:
         if self._of_user[principal.user_id] >= self._settings.streams_per_user:
             raise TooManyError(
                 f"you have {self._settings.streams_per_user} streams open; close one of them"
             )
         if self._of_user.total() >= self._settings.streams:
             raise BusyError("there are as many streams as this process can serve; try again soon")
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._started.wait(), _START_PATIENCE)
-        if not self._started.is_set():
-            raise BusyError("events cannot be read now; try again soon")
 
     async def _look_for_ever(self) -> None:
         failing = False
@@ -128,7 +150,9 @@ class Hub:
                     log.warning("events cannot be read (%s); trying again", type(error).__name__)
                 failing = True
             try:
-                await asyncio.wait_for(self._woken.wait(), LOOK_EVERY)
+                # Python 3.11's `wait_for` forgets that it was cancelled, if it was woken as well.
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._woken.wait()
             except TimeoutError:
                 self._access_changed = True
             await asyncio.sleep(_LEAST_PAUSE)
@@ -169,6 +193,19 @@ class Hub:
             if each.principal not in allowed:
                 each.close(REVOKED)
 
+    async def _beat_for_ever(self) -> None:
+        # One clock for all: a timer for each would take more memory than all else of a consumer.
+        loop = asyncio.get_running_loop()
+        heartbeat, lifetime = self._settings.stream_heartbeat, self._settings.access_token_seconds
+        while True:
+            await asyncio.sleep(min(_LONGEST_TICK, heartbeat / 4))
+            now = loop.time()
+            for each in self._consumers():
+                if now - each.joined >= lifetime:
+                    each.close(TOO_OLD)
+                elif now - each.told >= heartbeat:
+                    each.ping(now)
+
     async def _end_at(self, until_drain: Callable[[], Awaitable[object]]) -> None:
         await until_drain()
         self._end_all(RESTARTS)
@@ -181,18 +218,7 @@ class Hub:
     def _consumers(self) -> list[Consumer]:
         return [consumer for room in self._rooms.values() for consumer in room]
 
-    def _leave(self, consumer: Consumer) -> None:
-        self._rooms[consumer.room].discard(consumer)
-        if not self._rooms[consumer.room]:
-            del self._rooms[consumer.room]
-        user = consumer.principal.user_id
-        self._of_user[user] -= 1
-        if not self._of_user[user]:
-            del self._of_user[user]
-        _OPEN.dec()
-        if consumer.end and consumer.end.code != NORMAL:
-            _ENDED.labels(str(consumer.end.code)).inc()
-
     def _hear(self, channel: str) -> None:
         self._access_changed |= channel == ACCESS_CHANGED
-        self._woken.set()
+        if self._rooms:  # else there is nobody to tell, and the clock's looks are enough
+            self._woken.set()

@@ -88,7 +88,8 @@ class Listener:
             self._heard(ACCESS_CHANGED)
             while not lost.is_set():
                 try:
-                    await asyncio.wait_for(lost.wait(), _PROBE_EVERY)
+                    async with asyncio.timeout(_PROBE_EVERY):
+                        await lost.wait()
                 except TimeoutError:
                     await connection.execute("SELECT 1")
             raise ConnectionResetError("the database has closed the connection")

@@ -35,6 +35,9 @@ class Message:
     """The event, as JSON."""
 
 
+PING: Final = Message(Kind.PING)
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """Why a stream ends: a WebSocket's close code, and words for people."""

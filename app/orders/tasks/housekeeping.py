@@ -1,10 +1,11 @@
-"""Tells metrics how the queue stands, and throws away what has expired."""
+"""Tells metrics how the queue stands, and does by the clock what nobody asks for."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 from prometheus_client import Gauge
@@ -13,11 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from orders.core.database import Sessions, transaction
 from orders.repositories import tasks
 from orders.repositories.tasks import Load
+from orders.services import unpaid
 from orders.tasks.cleaning import PRUNES
 
 log = logging.getLogger(__name__)
 
 _EVERY: Final = 15.0  # seconds
+_MOST_ORDERS: Final = 500  # cancelled at a time
 
 # Of the queue, not of the process: all workers say the same, so take the max of them.
 _TASKS: Final = Gauge(
@@ -31,8 +34,8 @@ _LATE: Final = Gauge(
 _STATES: Final = {"queued": "queued", "picked": "running", "failed": "dead"}
 
 
-async def keep_house(sessions: Sessions) -> None:
-    """Do both every quarter of a minute, until cancelled."""
+async def keep_house(sessions: Sessions, unpaid_age: timedelta) -> None:
+    """Do all of it every quarter of a minute, until cancelled."""
     while True:
         try:
             async with sessions() as session:
@@ -40,6 +43,7 @@ async def keep_house(sessions: Sessions) -> None:
         except (SQLAlchemyError, OSError) as error:
             log.warning("the state of the queue cannot be read (%s)", type(error).__name__)
         await clean(sessions)
+        await cancel_unpaid(sessions, unpaid_age)
         await asyncio.sleep(_EVERY)
 
 
@@ -51,6 +55,17 @@ async def clean(sessions: Sessions) -> None:
                 await prune(session)
         except (SQLAlchemyError, OSError) as error:
             log.warning("the %s cannot be pruned (%s)", name, type(error).__name__)
+
+
+async def cancel_unpaid(sessions: Sessions, age: timedelta) -> None:
+    """Cancel orders that were placed longer ago and are not paid for, each by itself."""
+    try:
+        for _ in range(_MOST_ORDERS):
+            async with sessions() as session, transaction(session):
+                if not await unpaid.cancel_one(session, age):
+                    break
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("unpaid orders cannot be cancelled now (%s)", type(error).__name__)
 
 
 def show(loads: Sequence[Load]) -> None:

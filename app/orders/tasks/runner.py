@@ -38,7 +38,7 @@ async def work(
     """Run tasks of these kinds until the drain; what cannot end in time goes back."""
     logging.getLogger("pgqueuer").setLevel(logging.WARNING)  # the rest is told here
     draining = asyncio.ensure_future(worker.wait_for_drain())
-    house = asyncio.ensure_future(keep_house(resources.sessions))
+    house = asyncio.ensure_future(keep_house(resources.sessions, settings.unpaid_order_lifetime))
     loop = asyncio.get_running_loop()
     failures = 0
     try:

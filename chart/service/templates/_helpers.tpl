@@ -62,6 +62,14 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{/* How long before the Job's deadline its pod is told to stop. */}}
 {{- define "tidegate-service.stopSeconds" -}}15{{- end }}
 
+{{/* Where the service and the worker keep files. */}}
+{{- define "tidegate-service.filesEnv" -}}
+{{- if .Values.files.existingClaim -}}
+- name: APP_FILES_DIRECTORY
+  value: {{ .Values.files.mountPath | quote }}
+{{- end }}
+{{- end }}
+
 {{/* The chart's environment in every container. _validate.tpl keeps the user's from repeating it. */}}
 {{- define "tidegate-service.env" -}}
 - name: DATABASE_URL
@@ -80,8 +88,18 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
   value: {{ include "tidegate-service.image" . | quote }}
 {{- end }}
 
-{{/* What the pods of the service, the worker, the migration and the test have in common. */}}
+{{/* Whether pods have the volume for files, as "true" or "". Pass (list $ "component"). */}}
+{{- define "tidegate-service.hasFiles" -}}
+{{- if and (index . 0).Values.files.existingClaim (has (index . 1) (list "service" "worker")) -}}true{{- end -}}
+{{- end }}
+
+{{/*
+What the pods of the service, the worker, the migration and the test have in common. Pass
+(list $ "component").
+*/}}
 {{- define "tidegate-service.podBasics" -}}
+{{- $files := include "tidegate-service.hasFiles" . -}}
+{{- with index . 0 -}}
 automountServiceAccountToken: false
 # The addresses of other Services, put into the environment, would pass for this service's settings:
 # a Service called "app" makes APP_PORT=tcp://10.96.3.7:80.
@@ -91,7 +109,11 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+  {{- $security := .Values.podSecurityContext }}
+  {{- if and $files $security.runAsGroup }}
+  {{- $security = merge dict $security (dict "fsGroup" (int64 $security.runAsGroup) "fsGroupChangePolicy" "OnRootMismatch") }}
+  {{- end }}
+  {{- toYaml $security | nindent 2 }}
 {{- with .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -103,10 +125,18 @@ tolerations:
 volumes:
   - name: tmp
     emptyDir: {}
+  {{- if $files }}
+  - name: files
+    persistentVolumeClaim:
+      claimName: {{ .Values.files.existingClaim | quote }}
+  {{- end }}
+{{- end }}
 {{- end }}
 
-{{/* What their containers have in common. */}}
+{{/* What their containers have in common. Pass (list $ "component"). */}}
 {{- define "tidegate-service.containerBasics" -}}
+{{- $files := include "tidegate-service.hasFiles" . -}}
+{{- with index . 0 -}}
 image: {{ include "tidegate-service.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
@@ -116,6 +146,11 @@ terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+  {{- if $files }}
+  - name: files
+    mountPath: {{ .Values.files.mountPath | quote }}
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{/* What a container that has an admin port opens and is asked there. */}}

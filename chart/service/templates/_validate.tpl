@@ -25,8 +25,10 @@ problems are told at once, each with the value's name and what to do.
 {{- end -}}
 
 {{- $owners := dict
+  "APP_FILES_DIRECTORY" "files.existingClaim and files.mountPath"
   "DATABASE_URL" "database.secretName and database.urlKey"
   "DIRECT_URL" "database.directUrlKey"
+  "FORWARDED_ALLOW_IPS" "trustedProxies"
   "TIDEGATE_ADMIN_PORT" "admin.port"
   "TIDEGATE_CONNECT_TIMEOUT" "migrations.connectTimeoutSeconds"
   "TIDEGATE_DEADLINE" "migrations.deadlineSeconds"

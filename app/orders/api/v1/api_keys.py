@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from orders.api.deps import CurrentUser, Session
+from orders.api.deps import CurrentUser, OwnPassword, Session
 from orders.core.openapi import problems
 from orders.models import ApiKey
 from orders.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
@@ -25,10 +25,10 @@ router = APIRouter(prefix="/api-keys", tags=["api keys"])
     summary="Make an API key",
 )
 async def create_api_key(
-    wanted: ApiKeyCreate, user: CurrentUser, session: Session
+    wanted: ApiKeyCreate, user: CurrentUser, session: Session, own_password: OwnPassword
 ) -> ApiKeyCreated:
     """Return the key this once; machines send it as `X-API-Key`."""
-    stored, key = await api_keys.create(session, user, wanted)
+    stored, key = await api_keys.create(session, own_password, user, wanted)
     return ApiKeyCreated(**ApiKeyRead.model_validate(stored).model_dump(), key=key)
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Cookie, Form, Response
 
 from orders.api import refresh_cookie
 from orders.api.deps import Auth, CurrentUser, Session, Sessions, Settings
+from orders.api.forms import FormRoute
 from orders.api.refresh_cookie import BrowserMode
 from orders.core.errors import UnauthenticatedError
 from orders.core.openapi import problems
@@ -20,6 +21,7 @@ from orders.services import users
 from orders.services.auth import Grant
 
 router = APIRouter(prefix="/auth", tags=["auth"])
+forms = APIRouter(route_class=FormRoute)
 
 RefreshCookie = Annotated[
     str | None, Cookie(alias=refresh_cookie.NAME, max_length=100, include_in_schema=False)
@@ -38,7 +40,7 @@ async def register(wanted: UserCreate, auth: Auth) -> User:
     return await auth.register(wanted)
 
 
-@router.post("/login", response_model=TokenRead, responses=problems(401, 403), summary="Sign in")
+@forms.post("/login", response_model=TokenRead, responses=problems(401, 403), summary="Sign in")
 async def login(
     form: Annotated[LoginForm, Form()],
     auth: Auth,
@@ -52,6 +54,9 @@ async def login(
     grant = await auth.login(form.username, form.password)
     background.add_task(users.note_login, sessions, grant.user_id)
     return _hand_over(grant, settings, response, browser=browser)
+
+
+router.include_router(forms)
 
 
 @router.post(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query
 
-from orders.api.deps import Hub, OrdersReader, Session
+from orders.api.deps import Hub, Lookups, OrdersReader
 from orders.api.event_stream import EventStream
 from orders.core.event_cursor import EventCursor
 from orders.core.openapi import problems
@@ -32,7 +32,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 )
 async def follow_events(
     user: OrdersReader,
-    session: Session,
+    lookups: Lookups,
     hub: Hub,
     order_id: Annotated[UUID | None, Query(description="Of this order only.")] = None,
     last_event_id: Annotated[
@@ -48,6 +48,6 @@ async def follow_events(
     """
     await hub.admit(user)
     if order_id:
-        await orders.get(session, user, order_id)
+        await orders.get(lookups, user, order_id)
     cursor = EventCursor.parse(last_event_id) if last_event_id else None
     return EventStream(hub, user, room_for(user, order_id), cursor)

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from orders.api.deps import CurrentUser, Files, Limit, Offset, Session, Settings
+from orders.api.deps import Files, FilesReader, FilesWriter, Limit, Offset, Session, Settings
 from orders.core.body import bounded, within
 from orders.core.errors import ProblemResponse
 from orders.core.file_names import attachment
@@ -54,7 +54,7 @@ def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:
     summary="Upload a file",
 )
 async def upload_file(
-    user: CurrentUser,
+    user: FilesWriter,
     session: Session,
     storage: Files,
     settings: Settings,
@@ -62,7 +62,7 @@ async def upload_file(
     response: Response,
 ) -> File:
     """Send it as the field `file` of a form. What it is, its content says, not its name."""
-    limits = Limits("file", 1, settings.file_bytes, settings.file_types)
+    limits = Limits("file", 1, settings.file_bytes, settings.files_kept_bytes, settings.file_types)
     body = bounded(request, settings.file_bytes + 2 * PART_OVERHEAD)
     async with within(settings.upload_seconds):
         form = Form(request.headers.get("content-type", ""), body)
@@ -80,11 +80,13 @@ async def upload_file(
     summary="Upload several files",
 )
 async def upload_files(
-    user: CurrentUser, session: Session, storage: Files, settings: Settings, request: Request
+    user: FilesWriter, session: Session, storage: Files, settings: Settings, request: Request
 ) -> list[File]:
     """Send each as a field `files` of one form. All are stored, or none."""
     count = settings.files_at_once
-    limits = Limits("files", count, settings.file_bytes, settings.file_types)
+    limits = Limits(
+        "files", count, settings.file_bytes, settings.files_kept_bytes, settings.file_types
+    )
     body = bounded(request, settings.files_bytes + (count + 1) * PART_OVERHEAD)
     async with within(settings.upload_seconds):
         form = Form(request.headers.get("content-type", ""), body)
@@ -93,7 +95,7 @@ async def upload_files(
 
 @router.get("", response_model=Page[FileRead], responses=problems(403), summary="List your files")
 async def list_files(
-    user: CurrentUser, session: Session, limit: Limit = 50, offset: Offset = 0
+    user: FilesReader, session: Session, limit: Limit = 50, offset: Offset = 0
 ) -> dict[str, Any]:
     """Return one page, the latest first."""
     items, total = await files.list_page(session, user, limit=limit, offset=offset)
@@ -106,7 +108,7 @@ async def list_files(
     responses=problems(403, 404),
     summary="Read what is known of a file",
 )
-async def read_file(file_id: UUID, user: CurrentUser, session: Session) -> File:
+async def read_file(file_id: UUID, user: FilesReader, session: Session) -> File:
     """Its content is at `/content`."""
     return await files.get(session, user, file_id)
 
@@ -136,7 +138,7 @@ _DOWNLOAD: Final[dict[int | str, dict[str, Any]]] = {
 )
 async def download_file(
     file_id: UUID,
-    user: CurrentUser,
+    user: FilesReader,
     session: Session,
     storage: Files,
     request: Request,
@@ -178,7 +180,7 @@ async def download_file(
     responses=problems(403, 404, 501),
     summary="Delete a file",
 )
-async def delete_file(file_id: UUID, user: CurrentUser, session: Session, storage: Files) -> None:
+async def delete_file(file_id: UUID, user: FilesWriter, session: Session, storage: Files) -> None:
     """It is gone for everybody at once."""
     await files.delete(session, storage, user, file_id)
 

@@ -8,7 +8,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from orders.api.deps import CountsOnce, IfMatch, OrdersReader, OrdersWriter, Payments, Session
+from orders.api.deps import (
+    CountsOnce,
+    IfMatch,
+    Lookups,
+    OrdersReader,
+    OrdersWriter,
+    Payments,
+    Session,
+)
 from orders.core.etags import etag
 from orders.core.openapi import ETAG, LOCATION, headers, problems
 from orders.models import Order
@@ -17,6 +25,21 @@ from orders.schemas.order_list import OrderList, OrderPage
 from orders.services import orders
 
 router = APIRouter(prefix="/orders", tags=["orders"])
+
+
+@router.get(
+    "/{order_id}",
+    response_model=OrderRead,
+    responses=headers(200, ETag=ETAG) | problems(403, 404),
+    summary="Read an order with its lines",
+)
+async def read_order(
+    order_id: UUID, user: OrdersReader, lookups: Lookups, response: Response
+) -> OrderRead:
+    """Return the order at the prices of the moment it was placed."""
+    order = await orders.get(lookups, user, order_id)
+    response.headers["etag"] = etag(order.version)
+    return order
 
 
 @router.post(
@@ -57,21 +80,6 @@ async def list_orders(
 ) -> OrderPage:
     """Return one page with lines: yours, or, to an admin, everybody's."""
     return await orders.list_page(session, user, wanted)
-
-
-@router.get(
-    "/{order_id}",
-    response_model=OrderRead,
-    responses=headers(200, ETag=ETAG) | problems(403, 404),
-    summary="Read an order with its lines",
-)
-async def read_order(
-    order_id: UUID, user: OrdersReader, session: Session, response: Response
-) -> Order:
-    """Return the order at the prices of the moment it was placed."""
-    order = await orders.get(session, user, order_id)
-    response.headers["etag"] = etag(order.version)
-    return order
 
 
 @router.patch(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from orders.api.deps import Admin, CurrentUser, Limit, Offset, Passwords, Session
+from orders.api.deps import Admin, CurrentUser, Limit, Offset, OwnPassword, Passwords, Session
 from orders.core.openapi import problems
 from orders.models import User
 from orders.schemas.page import Page
@@ -50,16 +50,21 @@ async def read_user(user_id: UUID, user: CurrentUser, session: Session) -> User:
     summary="Change a user",
 )
 async def update_user(
-    user_id: UUID, wanted: UserUpdate, user: CurrentUser, session: Session, passwords: Passwords
+    user_id: UUID,
+    wanted: UserUpdate,
+    user: CurrentUser,
+    session: Session,
+    passwords: Passwords,
+    own_password: OwnPassword,
 ) -> User:
     """Change what is named. A new password, role or standing refuses all earlier tokens."""
-    return await users.update(session, passwords, user, user_id, wanted)
+    return await users.update(session, passwords, own_password, user, user_id, wanted)
 
 
 @router.delete(
     "/{user_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=problems(403, 404),
+    responses=problems(403, 404, 409),
     summary="Delete a user",
 )
 async def delete_user(user_id: UUID, user: CurrentUser, session: Session) -> None:
