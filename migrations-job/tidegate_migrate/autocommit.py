@@ -21,11 +21,13 @@ from tidegate_migrate.kinds import (
     is_read,
     is_savepoint,
     is_setting,
+    locks_rows,
+    makes_temporary,
 )
 from tidegate_migrate.leftovers import Leftovers
 from tidegate_migrate.lock import lost
 from tidegate_migrate.once import Once
-from tidegate_migrate.patience import LOCK_NOT_AVAILABLE, Patience, sqlstate
+from tidegate_migrate.patience import LOCK_NOT_AVAILABLE, QUERY_CANCELED, Patience, sqlstate
 from tidegate_migrate.place import Place
 from tidegate_migrate.resuming import Course
 from tidegate_migrate.sent import Sent, listen
@@ -116,6 +118,7 @@ class Statements:
         earlier = self._unfinished.get(revision.id, Unfinished())
         self.journaled = revision.id in self._unfinished
         self._done = earlier.done
+        self._lost_temporary = False
         self._course = Course(earlier, checksum, changed=self._changed)
         self._once = Once(
             revision.id,
@@ -145,7 +148,8 @@ class Statements:
         except MigrateError:
             raise
         except Exception as error:
-            if self._course.passing and passing.is_about_the_revision(error):
+            again = self._course.passing or self._lost_temporary
+            if again and passing.is_about_the_revision(error):
                 raise self._changed(f"it fails now: {in_words(error, self._url)}") from error
             raise
         finally:
@@ -170,6 +174,8 @@ class Statements:
             raise self._stopped_by
         if self._by_op:
             self._course.met(sent.text)
+        if self._done and makes_temporary(sent.text):
+            self._lost_temporary = True
         with self._apart():
             if self._course.passing:
                 return self._pass(sent)
@@ -188,8 +194,8 @@ class Statements:
         if self._revision is None or self._ours:
             return
         if isinstance(error, MigrateError) or (
-            sqlstate(error) == LOCK_NOT_AVAILABLE
-            and not self._timeouts.lock_timeout_touched
+            sqlstate(error) in {LOCK_NOT_AVAILABLE, QUERY_CANCELED}
+            and not self._timeouts.has_its_own
             and not has_nowait(text)
         ):
             self._stopped_by = error
@@ -198,6 +204,8 @@ class Statements:
         if is_setting(sent.text):
             return False
         asks = is_read(sent.text) and not self._by_op
+        if asks and locks_rows(sent.text):
+            raise self._changed("it locks rows to read them, which were read and changed then")
         if asks and passing.read(sent, self._connection, alone=self._alone):
             return True
         if self._alone:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tidegate.schema import BEGUN, HISTORY_TABLE, UNFINISHED_TABLE, Applied, Revision
-from tidegate_migrate.place import Place, literal
+from tidegate_migrate.place import Place, identifier, literal
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,7 +41,10 @@ _UPDATES: Final = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if 
 
 
 def ensure(connection: psycopg.Connection, place: Place) -> None:
-    """Create the table where it is missing, and what an older runner's table lacks."""
+    """Create the table where it is missing, its schema, and what an older runner's table lacks."""
+    # An env.py may make the schema of its versions in the transaction that it runs them in.
+    if not _has_schema(connection, place):
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(place.schema)}".encode())
     if place.own(HISTORY_TABLE) not in _tables(connection, place):
         columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {place.history} ({columns})".encode())
@@ -103,6 +106,11 @@ def _tables(connection: psycopg.Connection, place: Place) -> set[str]:
         [place.schema, [place.version_table, *map(place.own, (HISTORY_TABLE, UNFINISHED_TABLE))]],
     )
     return {name for (name,) in names}
+
+
+def _has_schema(connection: psycopg.Connection, place: Place) -> bool:
+    found = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [place.schema])
+    return found.rowcount > 0
 
 
 def _columns(connection: psycopg.Connection, place: Place) -> set[str]:

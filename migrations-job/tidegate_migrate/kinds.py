@@ -13,6 +13,12 @@ from tidegate_migrate.indexes import COMMENTS
 _SETTING: Final = re.compile(
     rf"{COMMENTS}(?:SET|RESET|SELECT\s+(?:pg_catalog\.)?set_config)\b", re.IGNORECASE | re.DOTALL
 )
+_TEMPORARY: Final = re.compile(
+    rf"{COMMENTS}CREATE\s+(?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\b", re.IGNORECASE | re.DOTALL
+)
+_LOCKS_ROWS: Final = re.compile(
+    r"\bFOR\s+(?:(?:NO\s+KEY\s+)?UPDATE|(?:KEY\s+)?SHARE)\b", re.IGNORECASE
+)
 _NOWAIT: Final = re.compile(r"\bNOWAIT\b", re.IGNORECASE)
 _SAVEPOINT: Final = re.compile(
     rf"{COMMENTS}(?:SAVEPOINT|RELEASE|ROLLBACK\s+TO)\b", re.IGNORECASE | re.DOTALL
@@ -27,6 +33,16 @@ _CHANGES_OBJECTS: Final = re.compile(
     r"|COMMENT\b|GRANT\b|REVOKE\b|TRUNCATE\b|CLUSTER\b|VACUUM\b|ANALYZE\b|SECURITY\s+LABEL\b)",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+def locks_rows(statement: str) -> bool:
+    """Tell whether a statement locks what it reads, which nothing that only reads can."""
+    return _LOCKS_ROWS.search(statement) is not None
+
+
+def makes_temporary(statement: str) -> bool:
+    """Tell whether a statement makes a table that goes with its connection."""
+    return _TEMPORARY.match(statement) is not None
 
 
 def has_nowait(statement: str) -> bool:

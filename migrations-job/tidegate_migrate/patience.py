@@ -10,6 +10,7 @@ _FIRST: Final = 0.5  # seconds
 _FIRST_QUEUE: Final = 0.1  # seconds
 _LONGEST: Final = 15.0  # seconds
 LOCK_NOT_AVAILABLE: Final = "55P03"
+QUERY_CANCELED: Final = "57014"  # by statement_timeout, too
 _DEADLOCK_DETECTED: Final = "40P01"
 
 

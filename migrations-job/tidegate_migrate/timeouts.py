@@ -12,6 +12,7 @@ from tidegate_migrate.session import milliseconds
 
 # What may leave a setting of the session behind, a time-out among them; better one too many.
 _SETS: Final = re.compile(r"\b(?:SET|RESET|DISCARD|set_config)\b", re.IGNORECASE)
+_NAMED: Final = re.compile(r"\b(?:lock|statement)_timeout\b", re.IGNORECASE)
 _NOW: Final = """
 SELECT name, CASE setting WHEN '0' THEN '0' ELSE setting || 'ms' END
 FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout')
@@ -22,26 +23,26 @@ class Timeouts:
     """Knows the time-outs that hold outside of blocks, and sets others for a while.
 
     ``query`` runs SQL over the connection that migrates. ``touched`` tells whether the revision
-    may have set something; only then the server is asked. ``lock_timeout_touched`` tells the same
-    of that one.
+    may have set something; only then the server is asked. ``has_its_own`` tells whether that
+    was a time-out, as far as the text shows.
     """
 
     def __init__(self, query: Callable[[str], Sequence[Any]]) -> None:
         self._query = query
         self._outside: dict[str, str] = {}
         self.touched = False
-        self.lock_timeout_touched = False
+        self.has_its_own = False
 
     def hold(self, lock_timeout: float, statement_timeout: float) -> None:
         """Take note, when a revision begins, of what is set; in seconds, 0 means none."""
         self._outside = _written(lock_timeout, statement_timeout)
-        self.touched = self.lock_timeout_touched = False
+        self.touched = self.has_its_own = False
 
     def met(self, statement: str) -> None:
         """Take note of a statement of the revision."""
         if _SETS.search(statement):
             self.touched = True
-            self.lock_timeout_touched |= "lock_timeout" in statement.lower()
+            self.has_its_own |= _NAMED.search(statement) is not None
 
     @contextmanager
     def within(

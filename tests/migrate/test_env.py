@@ -80,6 +80,21 @@ def test_versions_are_read_and_the_history_is_kept_where_env_py_says(
     assert rows("SELECT version_num FROM public.alembic_version") == [("somebody_elses",)]
 
 
+def test_a_schema_that_env_py_makes_with_its_first_revision_may_be_missing(
+    tmp_path: Path, tidegate: Tidegate, rows: Rows
+) -> None:
+    env = OWN_SCHEMA.replace(
+        "context.run_migrations()",
+        "context.execute('CREATE SCHEMA IF NOT EXISTS app')\n        context.run_migrations()",
+    )
+    assert env != OWN_SCHEMA
+    project = AlembicProject(tmp_path / "project", env)
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.verdict) == (0, Verdict.CURRENT), report
+    assert rows("TABLE app.my_version") == [("a",)]
+
+
 @pytest.mark.parametrize("async_driver", [False, True], ids=["psycopg", "asyncpg"])
 def test_names_that_sql_and_drivers_read_otherwise_are_names_like_any_other(
     async_driver: bool, tmp_path: Path, tidegate: Tidegate, rows: Rows, database_url: str

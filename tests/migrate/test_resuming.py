@@ -99,6 +99,10 @@ with Session(op.get_bind()) as session:
     row.x = "2"
     session.flush()
 """,
+    "it locks rows to read them": """
+op.execute("INSERT INTO t (x) VALUES (1)")
+op.get_bind().execute(sa.text("SELECT x FROM t FOR UPDATE")).all()
+""",
     "cannot execute INSERT in a read-only transaction": """
 op.get_bind().connection.cursor().execute("INSERT INTO t (x) VALUES (1)")
 """,
@@ -116,6 +120,18 @@ def test_what_can_be_neither_passed_over_nor_done_again_is_refused_with_the_way_
     assert words in report.message
     assert "tidegate_unfinished" in report.hint
     assert rows("SELECT count(*) FROM t") == [(1,)]
+
+
+def test_a_temporary_table_that_went_with_the_earlier_run_is_told_with_the_way_out(
+    table: AlembicProject, watched: Watched, tidegate: Tidegate
+) -> None:
+    made = "op.execute('CREATE TEMP TABLE kept AS SELECT 1 AS x')"
+    table.written("b", "a", body=made + BLOCK + "op.execute('INSERT INTO t TABLE kept')")
+    assert watched(table.config, "autocommit statement begun").returncode == -signal.SIGKILL
+    code, report = finish(tidegate(*UP, table.config))
+    assert (code, report.failure) == (1, Failure.MIGRATION_ERROR)
+    assert "it fails now: UndefinedTable" in report.message
+    assert "tidegate_unfinished" in report.hint
 
 
 def test_what_is_set_beside_other_work_is_set_again_without_that(
