@@ -175,11 +175,10 @@ def test_no_request_id_breaks_a_line_or_a_header(serve: Serve, traceparent: byte
     refused = [speak(service.url, hostile, traceparent) for hostile in HOSTILE]
 
     assert [headers.get(b"x-request-id") for headers in taken] == SANE
-    answered = [headers for headers in refused if headers]
-    assert len(answered) >= 8, "the server itself refuses some; the others reach the hook"
-    made = [headers[b"x-request-id"].decode() for headers in answered]
+    # The server itself refuses some, the others reach the application: all have an id of ours.
+    made = [headers[b"x-request-id"].decode() for headers in refused]
     assert [each for each in made if not re.fullmatch("[0-9a-f]{32}", each)] == []
-    assert not any(b"x-injected" in headers for headers in taken + answered)
+    assert not any(b"x-injected" in headers for headers in taken + refused)
     lines = lines_of(service)
     access = [line for line in lines if line["logger"] == "tidegate.access"]
     assert [line["request_id"] for line in access] == [sane.decode() for sane in SANE] + made
@@ -188,7 +187,7 @@ def test_no_request_id_breaks_a_line_or_a_header(serve: Serve, traceparent: byte
 
 
 def speak(url: str, request_id: bytes, traceparent: bytes) -> dict[bytes, bytes]:
-    """Send a request byte by byte as written here; the answer's headers, if it is 200."""
+    """Send a request byte by byte as written here; the answer's headers."""
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(
@@ -196,7 +195,5 @@ def speak(url: str, request_id: bytes, traceparent: bytes) -> dict[bytes, bytes]
             b"x-request-id: %b\r\ntraceparent: %b\r\n\r\n" % (request_id, traceparent)
         )
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    status, *headers = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
-    if b" 200 " not in status:
-        return {}
+    _, *headers = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
     return dict(header.split(b": ", 1) for header in headers)
