@@ -212,7 +212,7 @@ def test_what_the_server_refuses_is_a_problem_with_an_id_a_metric_and_a_line(
         problem = json.loads(body)
         assert (problem["status"], int(head.split()[1])) == (status, status), request[:20]
         ids[headers[b"x-request-id"].decode()] = status
-    metrics = httpx.get(f"{service.admin}/metrics").text
+    metrics = httpx.get(f"{service.admin}/metrics", timeout=30).text
     assert 'http_requests_total{handler="none",method="_OTHER",status="4xx"} 7.0' in metrics
     service.process.terminate()
     lines = [json.loads(line) for line in service.stop().splitlines() if line.startswith("{")]

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -49,6 +50,26 @@ def answered(service: Service) -> float:
     return float(found[1])
 
 
+@contextmanager
+def stopped(worker: int) -> Iterator[None]:
+    """Let a worker stand still; before it really does, it may take one more connection."""
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        deadline = time.monotonic() + 10
+        while states(worker) != {"T"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
+def states(process: int) -> set[str]:
+    """Return the states of a process's threads, by the letters of ps."""
+    stats = Path(f"/proc/{process}/task").glob("*/stat")
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
+
+
 def test_any_worker_tells_the_totals_of_all_also_of_those_that_died(
     serve: Serve, tmp_path: Path
 ) -> None:
@@ -56,11 +77,10 @@ def test_any_worker_tells_the_totals_of_all_also_of_those_that_died(
     service.until_ready()
     one, other = until_workers(service, 2)
     total = answered(service)
-    for stopped in (one, other):
-        os.kill(stopped, signal.SIGSTOP)
-        assert answered(service) == total  # so the other one answers
-        assert httpx.get(f"{service.admin}/health/ready").json()["status"] == "degraded"
-        os.kill(stopped, signal.SIGCONT)
+    for worker in (one, other):
+        with stopped(worker):
+            assert answered(service) == total  # so the other one answers
+            assert httpx.get(f"{service.admin}/health/ready").json()["status"] == "degraded"
     assert list(tmp_path.glob(f"gauge_live*_{one}.db"))
     os.kill(one, signal.SIGKILL)
     until_workers(service, 2, without=one)
@@ -101,7 +121,7 @@ def test_sigterm_drains_all_workers_and_leaves_nothing_behind(serve: Serve, tmp_
 
 
 def test_a_worker_that_ends_alone_is_replaced_and_its_counts_stay(serve: Serve) -> None:
-    service = serve(ENDING, WEB_CONCURRENCY="2", TIDEGATE_DRAIN_DELAY="0")
+    service = serve(ENDING, WEB_CONCURRENCY="2", TIDEGATE_DRAIN_DELAY="1")
     service.until_ready()
     one, _ = until_workers(service, 2)
     total = answered(service)
