@@ -104,7 +104,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
         Whoever has looked at them before, a proxy above all, has not seen it.
         """
-        self.headers = self.headers.copy()
+        if self.headers is self.scope["headers"]:
+            self.headers = self.headers.copy()
 
     def on_body(self, body: bytes) -> None:
         """Hand a piece of a body on."""

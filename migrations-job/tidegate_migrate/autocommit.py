@@ -174,7 +174,7 @@ class Statements:
             raise self._stopped_by
         if self._by_op:
             self._course.met(sent.text)
-        if self._done and makes_temporary(sent.text):
+        if (self._course.passing or (self._done and self._alone)) and makes_temporary(sent.text):
             self._lost_temporary = True
         with self._apart():
             if self._course.passing:

@@ -10,11 +10,10 @@ from typing import Final
 
 from tidegate_migrate.indexes import COMMENTS
 
+_TEMP: Final = r"(?:(?:LOCAL|GLOBAL)\s+)?TEMP"
+_TEMPORARY: Final = re.compile(rf"{COMMENTS}CREATE\s+{_TEMP}", re.IGNORECASE | re.DOTALL)
 _SETTING: Final = re.compile(
     rf"{COMMENTS}(?:SET|RESET|SELECT\s+(?:pg_catalog\.)?set_config)\b", re.IGNORECASE | re.DOTALL
-)
-_TEMPORARY: Final = re.compile(
-    rf"{COMMENTS}CREATE\s+(?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\b", re.IGNORECASE | re.DOTALL
 )
 _LOCKS_ROWS: Final = re.compile(
     r"\bFOR\s+(?:(?:NO\s+KEY\s+)?UPDATE|(?:KEY\s+)?SHARE)\b", re.IGNORECASE
@@ -29,7 +28,7 @@ _READS: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CHANGES_OBJECTS: Final = re.compile(
-    rf"{COMMENTS}(?:CREATE\s+(?!(?:(?:LOCAL|GLOBAL)\s+)?TEMP)|ALTER\b|DROP\b|REINDEX\b|REFRESH\b"
+    rf"{COMMENTS}(?:CREATE\s+(?!{_TEMP})|ALTER\b|DROP\b|REINDEX\b|REFRESH\b"
     r"|COMMENT\b|GRANT\b|REVOKE\b|TRUNCATE\b|CLUSTER\b|VACUUM\b|ANALYZE\b|SECURITY\s+LABEL\b)",
     re.IGNORECASE | re.DOTALL,
 )

@@ -17,7 +17,6 @@ from orders.core.multipart import Form, MalformedBodyError, NoFormError
 from orders.core.ranges import Span, UnsatisfiableError, is_known, wanted
 
 ETAG, MODIFIED = '"abc"', "Sat, 21 Nov 2026 10:00:00 GMT"
-CHUNKS = st.lists(st.binary(max_size=40), max_size=8)
 NAMES = st.text(st.characters(), max_size=400)
 TYPES = st.sampled_from(sorted(ENDINGS))
 

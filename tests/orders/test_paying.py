@@ -181,17 +181,20 @@ async def test_what_is_unsure_is_brought_to_an_end_by_the_queue(
     assert list(server.authorised) == [str((await the_payment(shop)).id)]
 
 
+def authorise_after(go_on: asyncio.Event) -> Answer:
+    async def answer(server: PaymentServer, asked: Asked) -> bytes:
+        await go_on.wait()
+        return await authorise(server, asked)
+
+    return answer
+
+
 async def test_no_connection_is_held_while_the_provider_is_asked(
     busy_shop: Live, server: PaymentServer
 ) -> None:
     shop, _, tea = busy_shop, await customer(busy_shop), await product(busy_shop)
     go_on = asyncio.Event()
-
-    async def wait(server: PaymentServer, asked: Asked) -> bytes:
-        await go_on.wait()
-        return await authorise(server, asked)
-
-    server.answer = wait
+    server.answer = authorise_after(go_on)
     placing = [asyncio.create_task(place(shop, tea)) for _ in range(4)]
     await server.until_asked(4)
     pool: Any = shop.sessions.kw["bind"].pool
@@ -220,12 +223,7 @@ async def test_idempotency_sent_again_while_the_provider_is_asked_it_is_answered
 ) -> None:
     shop, _, tea = busy_shop, await customer(busy_shop), await product(busy_shop)
     go_on = asyncio.Event()
-
-    async def wait(server: PaymentServer, asked: Asked) -> bytes:
-        await go_on.wait()
-        return await authorise(server, asked)
-
-    server.answer = wait
+    server.answer = authorise_after(go_on)
     placing = [asyncio.create_task(place(shop, tea, key="k")) for _ in range(3)]
     await server.until_asked(3)
     go_on.set()

@@ -64,16 +64,21 @@ async def test_who_asks_too_often_is_told_when_to_come_back_and_nobody_else_suff
     assert await ask(live, "192.0.2.2") == [200]
 
 
-async def test_a_user_is_one_client_from_wherever_and_strangers_there_are_others(
-    start: Start,
-) -> None:
-    live = start(rate_limit="4/hour")
+async def signed_in(live: Live) -> dict[str, str]:
+    """The headers of a new user, who has signed in from the first address."""
     async with live.sessions() as session:
         user = await make_user(session)
     async with from_address(live, "192.0.2.1") as client:
         form = {"username": user.email, "password": PASSWORD}
         token = (await client.post(LOGIN, data=form)).json()["access_token"]
-    bearer = {"authorization": f"Bearer {token}"}
+    return {"authorization": f"Bearer {token}"}
+
+
+async def test_a_user_is_one_client_from_wherever_and_strangers_there_are_others(
+    start: Start,
+) -> None:
+    live = start(rate_limit="4/hour")
+    bearer = await signed_in(live)
     # The first tells whose token it is, and counts for the address; the others for the user.
     assert await ask(live, "192.0.2.1", 1, **bearer) == [200]
     assert await ask(live, "192.0.2.2", 2, **bearer) == [200, 200]
@@ -92,12 +97,8 @@ async def test_made_up_tokens_are_no_clients_of_their_own(start: Start) -> None:
 
 async def test_a_revoked_token_stands_for_nobody_any_more(start: Start) -> None:
     live = start(rate_limit="3/hour")
-    async with live.sessions() as session:
-        user = await make_user(session)
+    headers = await signed_in(live)
     async with from_address(live, "192.0.2.1") as client:
-        form = {"username": user.email, "password": PASSWORD}
-        token = (await client.post(LOGIN, data=form)).json()["access_token"]
-        headers = {"authorization": f"Bearer {token}"}
         await client.get("/api/v1/auth/me", headers=headers)
         assert (await client.post("/api/v1/auth/logout-everywhere", headers=headers)).is_success
     # The thief's next try counts for the user, and all further ones for the thief's address.

@@ -45,36 +45,21 @@ _BEARER: Final = OAuth2PasswordBearer(
 )
 
 
+def _state(name: str) -> Any:  # noqa: ANN401 - as FastAPI's Depends
+    """Depend on what `main.py` has put into the application's state."""
+
+    async def get(connection: HTTPConnection) -> Any:  # noqa: ANN401
+        return getattr(connection.app.state, name)
+
+    return Depends(get)
+
+
 async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
     """One session for the request; its connection is back in the pool before the answer goes."""
     state = connection.app.state
     reads = connection.scope["method"] in _READING
     async with state.readers() if reads else state.sessions() as session:
         yield session
-
-
-async def get_sessions(connection: HTTPConnection) -> SessionFactory:
-    """The factory of sessions, for what lives longer than one transaction should."""
-    sessions: SessionFactory = connection.app.state.sessions
-    return sessions
-
-
-async def get_settings(connection: HTTPConnection) -> OrdersSettings:
-    """The service's settings."""
-    settings: OrdersSettings = connection.app.state.settings
-    return settings
-
-
-async def get_passwords(connection: HTTPConnection) -> PasswordHasher:
-    """What hashes passwords."""
-    passwords: PasswordHasher = connection.app.state.passwords
-    return passwords
-
-
-async def get_payments(connection: HTTPConnection) -> PaymentProvider | None:
-    """Who authorises payments; ``None`` where orders are not paid for."""
-    provider: PaymentProvider | None = connection.app.state.payments
-    return provider
 
 
 async def get_storage(connection: HTTPConnection) -> Storage:
@@ -87,40 +72,16 @@ async def get_storage(connection: HTTPConnection) -> Storage:
     return storage
 
 
-async def get_exports(connection: HTTPConnection) -> ExportPool:
-    """What makes exports."""
-    exports: ExportPool = connection.app.state.exports
-    return exports
-
-
-async def get_lookups(connection: HTTPConnection) -> KeyLookups:
-    """What finds by key."""
-    lookups: KeyLookups = connection.app.state.lookups
-    return lookups
-
-
-async def get_tokens(connection: HTTPConnection) -> AccessTokens:
-    """What issues and reads access tokens."""
-    tokens: AccessTokens = connection.app.state.tokens
-    return tokens
-
-
-async def get_hub(connection: HTTPConnection) -> StreamHub:
-    """What tells clients of events."""
-    hub: StreamHub = connection.app.state.hub
-    return hub
-
-
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
-Sessions = Annotated[SessionFactory, Depends(get_sessions)]
-Settings = Annotated[OrdersSettings, Depends(get_settings)]
-Passwords = Annotated[PasswordHasher, Depends(get_passwords)]
-Lookups = Annotated[KeyLookups, Depends(get_lookups)]
-Tokens = Annotated[AccessTokens, Depends(get_tokens)]
-Hub = Annotated[StreamHub, Depends(get_hub)]
-Payments = Annotated[PaymentProvider | None, Depends(get_payments)]
+Sessions = Annotated[SessionFactory, _state("sessions")]
+Settings = Annotated[OrdersSettings, _state("settings")]
+Passwords = Annotated[PasswordHasher, _state("passwords")]
+Lookups = Annotated[KeyLookups, _state("lookups")]
+Tokens = Annotated[AccessTokens, _state("tokens")]
+Hub = Annotated[StreamHub, _state("hub")]
+Payments = Annotated[PaymentProvider | None, _state("payments")]
 Files = Annotated[Storage, Depends(get_storage)]
-Exports = Annotated[ExportPool, Depends(get_exports)]
+Exports = Annotated[ExportPool, _state("exports")]
 
 
 async def get_auth(connection: HTTPConnection, session: Session) -> AuthService:

@@ -10,10 +10,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Send
 
-from orders.api.deps import get_hub, get_lookups, get_tokens
 from orders.core.access import Principal, Scope
 from orders.core.csrf import is_own_page
-from orders.core.database import Sessions
 from orders.core.errors import (
     BusyError,
     DomainError,
@@ -67,7 +65,7 @@ async def follow_by_websocket(websocket: WebSocket) -> None:
         end = AWAY
     else:
         # What has let it in is not kept for as long as it stays.
-        rest = partial(_serve, await get_hub(websocket), principal, room, query.cursor)
+        rest = partial(_serve, websocket.app.state.hub, principal, room, query.cursor)
         hand_over(websocket.scope, rest)
         return
     with suppress(RuntimeError):  # the client was quicker
@@ -123,16 +121,15 @@ class _Client:
 
 
 async def _enter(websocket: WebSocket, query: StreamQuery) -> tuple[Principal, Room]:
-    lookups = await get_lookups(websocket)
+    state, lookups = websocket.app.state, websocket.app.state.lookups
     protocols = websocket.scope["subprotocols"]
     headers = websocket.headers
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if ticket := offered(protocols, "ticket"):
-        sessions: Sessions = websocket.app.state.sessions
-        async with sessions() as session:
+        async with state.sessions() as session:
             principal = await tickets.redeem(session, ticket)
     elif token := offered(protocols, "bearer") or (token if scheme.lower() == "bearer" else ""):
-        principal = await credentials.by_access_token(lookups, await get_tokens(websocket), token)
+        principal = await credentials.by_access_token(lookups, state.tokens, token)
     elif key := headers.get("x-api-key"):
         principal = await credentials.by_api_key(lookups, key)
     else:
@@ -140,7 +137,7 @@ async def _enter(websocket: WebSocket, query: StreamQuery) -> tuple[Principal, R
     if Scope.ORDERS_READ not in principal.scopes:
         raise ForbiddenError(f"the API key lacks the scope {Scope.ORDERS_READ}")
     bind_user(str(principal.user_id))
-    await (await get_hub(websocket)).admit(principal)
+    await state.hub.admit(principal)
     if query.order_id:
         await orders.get(lookups, principal, query.order_id)
     return principal, room_for(principal, query.order_id)
