@@ -85,6 +85,15 @@ def test_squawk_tells_what_blocks_a_table(sql: str, rule: str, project: AlembicP
     assert SQUAWK_RULES.keys() >= {rule}
 
 
+def test_a_column_that_is_computed_when_it_is_read_blocks_nobody(project: AlembicProject) -> None:
+    virtual = "ALTER TABLE t ADD c int GENERATED ALWAYS AS (d) VIRTUAL"
+    project.revision("a", sql=virtual)
+    project.revision("b", sql=f"{virtual}, ADD e int GENERATED ALWAYS AS (d) STORED")
+    assert [(each.revision, each.rule) for each in findings(project)] == [
+        ("b", "adding-field-with-default")
+    ]
+
+
 def test_a_check_that_is_validated_where_it_is_added_blocks_and_in_a_step_of_its_own_does_not(
     tmp_path: Path,
 ) -> None:

@@ -31,7 +31,7 @@ from tidegate_migrate.lint.parsing import (
 from tidegate_migrate.lint.rules import Breach, Rule
 from tidegate_migrate.statements import Statement
 
-__all__ = ["breaches", "makes", "touches"]
+__all__ = ["adds_virtual_columns", "breaches", "makes", "touches"]
 
 Key: TypeAlias = tuple[str, str]
 """A kind of object and its name; of a trigger or constraint the table's name comes first."""
@@ -60,6 +60,7 @@ _UNNAMED: Final = {
 }
 _QUIET_DROPS: Final = {"cast", "event trigger", "publication", "statistic ext", "subscription"}
 _SERIALS: Final = {"serial", "bigserial", "smallserial", "serial2", "serial4", "serial8"}
+_COMPUTING: Final = {"CONSTR_IDENTITY", "CONSTR_GENERATED"}
 _CONSTRAINT_WORDS: Final = {
     "CONSTR_CHECK": "a CHECK constraint",
     "CONSTR_UNIQUE": "a UNIQUE constraint",
@@ -110,6 +111,20 @@ def touches(statements: Sequence[Statement], at: int) -> frozenset[str]:
         elif "relation" in node.DESCRIPTOR.fields_by_name:
             names.add(relation(node.relation))
     return frozenset(names)
+
+
+def adds_virtual_columns(statements: Sequence[Statement], at: int) -> bool:
+    """Tell whether all columns that one of the statements adds are computed when they are read."""
+    kinds = [
+        constraint.generated_kind
+        for index, (kind, node, *_) in _read(statements[: at + 1])
+        if index == at and kind == "alter_table_stmt"
+        for entry in node.cmds
+        if pg.AlterTableType.Name(entry.alter_table_cmd.subtype) == "AT_AddColumn"
+        for constraint in _constraints(_definition(entry.alter_table_cmd).column_def)
+        if pg.ConstrType.Name(constraint.contype) in {"CONSTR_DEFAULT", *_COMPUTING}
+    ]
+    return bool(kinds) and set(kinds) == {"v"}
 
 
 def _read(statements: Iterable[Statement]) -> Sequence[tuple[int, Parsed]]:
@@ -231,16 +246,18 @@ class _Reader:
 
     def AT_AddColumn(self, table: str, command: Node) -> None:  # noqa: N802 - PostgreSQL's names
         column = _definition(command).column_def
-        constraints = [entry.constraint for entry in column.constraints]
+        constraints = _constraints(column)
+        is_serial = column_type(column.type_name).name in _SERIALS
         kinds = {pg.ConstrType.Name(constraint.contype) for constraint in constraints}
         self._added[table, column.colname] = _Added(
             required=bool(kinds & {"CONSTR_NOTNULL", "CONSTR_PRIMARY"})
             or any(column.colname in _never_null(each.raw_expr) for each in constraints),
-            has_default=any(map(_is_default, constraints))
-            or column_type(column.type_name).name in _SERIALS,
+            has_default=is_serial or any(map(_is_default, constraints)),
             statement=self._index,
             sure=not (command.missing_ok or self._parsed[self._position][1].maybe),
         )
+        if is_serial and "CONSTR_PRIMARY" not in kinds:  # of that squawk tells
+            self._rewrite(table, f"numbers every row in the new column {table}.{column.colname}")
 
     def _is_added(self, table: str, column: str) -> bool:
         """Tell whether the revision has added the column by now, and no one before it."""
@@ -625,9 +642,13 @@ def _is_default(constraint: Node) -> bool:
         case "CONSTR_DEFAULT":
             kind, value = unwrap(constraint.raw_expr)
             return not (kind == "a_const" and value.isnull)
-        case "CONSTR_IDENTITY" | "CONSTR_GENERATED":
+        case name if name in _COMPUTING:
             return True
     return False
+
+
+def _constraints(column: Node) -> list[Node]:
+    return [entry.constraint for entry in column.constraints]
 
 
 def _converts(definition: Node, column: str) -> bool:

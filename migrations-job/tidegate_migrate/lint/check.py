@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tidegate.schema import Phase
 from tidegate_migrate.lint import rules, squawk
-from tidegate_migrate.lint.changes import breaches, makes, touches
+from tidegate_migrate.lint.changes import adds_virtual_columns, breaches, makes, touches
 from tidegate_migrate.lint.findings import Finding
 from tidegate_migrate.lint.rules import Breach, Concern, Level, Rule
 from tidegate_migrate.project import Project
@@ -104,7 +104,11 @@ def _on_busy_tables(
             before, at = rendered.statements[: breach.statement], breach.statement
             names = touches(rendered.statements, at)
             unused = bool(names) and names <= makes(before).union(fresh)
-            if breach.rule.concern is not Concern.LOCKS or not unused:
+            # Squawk knows of stored ones only: virtual columns came with PostgreSQL 18.
+            virtual = breach.rule.name == squawk.WITH_DEFAULT and adds_virtual_columns(
+                rendered.statements, at
+            )
+            if not virtual and (breach.rule.concern is not Concern.LOCKS or not unused):
                 yield _finding(rendered, breach)
 
 

@@ -24,7 +24,7 @@ from tidegate_migrate.lint import rules
 from tidegate_migrate.lint.rules import Breach, Concern, Level, Rule
 from tidegate_migrate.statements import Rendered
 
-__all__ = ["SQUAWK_RULES", "SquawkError", "check"]
+__all__ = ["SQUAWK_RULES", "WITH_DEFAULT", "SquawkError", "check"]
 
 _TIMEOUT: Final = 60.0  # seconds; it needs milliseconds
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - for a folder that only its owner enters
@@ -36,6 +36,8 @@ _TWO_STEPS: Final = (
     "the next: that one blocks nobody"
 )
 _BLOCK: Final = "with op.get_context().autocommit_block():"
+
+WITH_DEFAULT: Final = "adding-field-with-default"
 
 SQUAWK_RULES: Final = {
     rule.name: rule
@@ -68,7 +70,7 @@ SQUAWK_RULES: Final = {
             "own, then SET NOT NULL: PostgreSQL takes the check's word",
         ),
         _error(
-            "adding-field-with-default",
+            WITH_DEFAULT,
             reason="PostgreSQL writes every row anew for a volatile default or a stored "
             "expression, and nobody reads or writes the table meanwhile",
             safe_form="add the column without it, then set the default, then backfill",
