@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +48,7 @@ def _run(arguments: Namespace) -> int:
     except MigrateError as error:
         return _fail(arguments, error)
     except KeyboardInterrupt:
-        print("told to stop; nothing was changed", file=sys.stderr)
+        _stopped()
         return EXIT_CODES[Failure.TERMINATED]
     except Exception as error:
         return _fail(arguments, _unforeseen(error))
@@ -84,18 +84,14 @@ def _up(arguments: Namespace) -> int:
     from tidegate_migrate.report import deliver, failed
 
     progress = Progress()
-    stdout = os.dup(1)
     live = _live(progress) if sys.stderr.isatty() else None
 
     def overtime() -> None:
         if live:
             live.close()
-        # While env.py runs, what is printed goes to stderr.
-        with suppress(OSError), os.fdopen(stdout, "w") as ours, redirect_stdout(ours):
-            deliver(failed(runner.terminated()), arguments.report, as_json=arguments.json)
-            sys.stdout.flush()
+        deliver(failed(runner.terminated()), arguments.report, as_json=arguments.json)
 
-    ending = Ending(overtime)
+    ending = Ending(_past_env(overtime))
     ending.listen()
     try:
         _check_report_path(arguments.report)
@@ -113,6 +109,18 @@ def _up(arguments: Namespace) -> int:
     if report.failure:
         return EXIT_CODES[report.failure]
     return _code(arguments, report)
+
+
+def _past_env(report: Callable[[], None]) -> Callable[[], None]:
+    """Let a thread report on stdout, though what is printed goes to stderr while env.py runs."""
+    stdout = os.dup(1)
+
+    def past() -> None:
+        with suppress(OSError), os.fdopen(stdout, "w") as ours, redirect_stdout(ours):
+            report()
+            sys.stdout.flush()
+
+    return past
 
 
 def _live(progress: Progress) -> Live:
@@ -175,14 +183,27 @@ def _lint(arguments: Namespace) -> int:
 
 
 def _wait(arguments: Namespace) -> int:
+    from tidegate_migrate import waiting
+    from tidegate_migrate.ending import Ending
     from tidegate_migrate.report import deliver, failed
-    from tidegate_migrate.waiting import wait
 
+    def say(report: Report) -> None:
+        deliver(report, None, as_json=arguments.json, what="wait")
+
+    ending = Ending(_stopped)
+    ending.listen()
+    frozen = failed(waiting.frozen(arguments.timeout))
+    ending.leave_after(
+        arguments.timeout + waiting.GRACE,
+        _past_env(lambda: say(frozen)),
+        EXIT_CODES[Failure.UNREACHABLE],
+    )
     try:
-        report = wait(_settings(arguments), arguments.timeout, _say)
+        report = waiting.wait(_settings(arguments), arguments.timeout, _say)
     except MigrateError as error:
         report = failed(error)
-    deliver(report, None, as_json=arguments.json, what="wait")
+    ending.reporting()
+    say(report)
     return EXIT_CODES[report.failure] if report.failure else 0
 
 
@@ -376,6 +397,10 @@ def _without_passwords(text: str) -> str:
         with suppress(ValueError):  # one that does not parse is refused by whoever needs it
             text = hide_password(os.environ.get(name, ""), text)
     return text
+
+
+def _stopped() -> None:
+    _say("told to stop; nothing was changed")
 
 
 def _say(line: str) -> None:

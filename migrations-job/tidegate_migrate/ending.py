@@ -45,6 +45,21 @@ class Ending:
         watch = threading.Thread(target=self._watch, args=[told], daemon=True)
         watch.start()
 
+    def leave_after(self, seconds: float, report: Callable[[], None], code: int) -> None:
+        """Report and leave with ``code`` where the run has not come to its end by then.
+
+        A server that stands still without an end to its connections holds whoever asks it.
+        """
+
+        def leave() -> None:
+            if self._over.acquire(blocking=False):
+                report()
+                os._exit(code)
+
+        timer = threading.Timer(seconds, leave)
+        timer.daemon = True
+        timer.start()
+
     def reporting(self) -> None:
         """Take over what is left to say: after this the thread keeps silent."""
         _ignore()

@@ -13,6 +13,7 @@ from tidegate_migrate.settings import Settings
 
 _EVERY: Final = 1.0  # seconds
 _PASSING: Final = {Failure.UNREACHABLE, Failure.LOCK_TIMEOUT}  # what time may mend
+GRACE: Final = 2.0  # seconds past the time-out, in which a server may still answer
 _TOLD: Final = 3  # revisions that are named; the others are counted
 
 
@@ -38,6 +39,15 @@ def wait(settings: Settings, timeout: float, say: Say) -> Report:
                 raise
             say(f"waiting for the database: {error.message}")
             time.sleep(_EVERY)
+
+
+def frozen(timeout: float) -> MigrateError:
+    """What is to be said where a server neither answers nor ends the connection."""
+    return MigrateError(
+        Failure.UNREACHABLE,
+        f"the database has not answered within {timeout + GRACE:g} s, nor ended the connection",
+        hint="look whether it is frozen, or the network drops its packets; then start this again",
+    )
 
 
 def _wait(settings: Settings, at: Opened, deadline: float, timeout: float, say: Say) -> Report:

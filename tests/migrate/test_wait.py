@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+from tests.freezing import Way
 from tests.migrate.conftest import Tidegate, finish
 from tests.migrate.project import AlembicProject
 from tests.pgbouncer import Pgbouncer
@@ -49,3 +51,19 @@ def test_a_database_that_is_away_is_waited_for_as_long(
     run = tidegate("wait", "--config", project.config, "--json", "--timeout", "1", DATABASE_URL=url)
     code, report = finish(run)
     assert (code, report.failure) == (5, Failure.UNREACHABLE)
+
+
+async def test_a_server_that_stands_still_holds_no_pod_past_the_time_out(
+    project: AlembicProject, tidegate: Tidegate, database_url: str
+) -> None:
+    project.revision("a")
+    async with Way(database_url).leading() as way:
+        run = tidegate(
+            "wait", "--config", project.config, "--json", "--timeout", "1", DATABASE_URL=way.url
+        )
+        assert run.stderr
+        assert "for revision a" in await asyncio.to_thread(run.stderr.readline)
+        way.freeze()
+        code, report = await asyncio.to_thread(finish, run)
+    assert (code, report.failure) == (5, Failure.UNREACHABLE)
+    assert "has not answered" in report.message

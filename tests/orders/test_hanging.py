@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from orders.core import pinging
+from tests.freezing import Way
 from tests.orders.conftest import Live, Start
 from tests.orders.factories import PASSWORD, make_user
-from tests.orders.freezing import Way
 
 TIMEOUT = 1.5  # seconds
 
