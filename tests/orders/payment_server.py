@@ -15,6 +15,7 @@ from uuid import uuid4
 class Asked:
     """One request that has arrived."""
 
+    path: str
     key: str
     headers: dict[str, str]
     body: dict[str, Any]
@@ -27,13 +28,16 @@ Answer = Callable[["PaymentServer", Asked], Awaitable[bytes | None]]
 
 @dataclass
 class PaymentServer:
-    """Set ``answer`` at any time: it is what the next request gets."""
+    """Set ``answer`` at any time: it is what the next request gets; ``voiding``, a void."""
 
     url: str = ""
     answer: Answer = field(default=lambda server, asked: authorise(server, asked))
+    voiding: Answer = field(default=lambda server, asked: void(server, asked))
     asked: list[Asked] = field(default_factory=list)
     authorised: dict[str, str] = field(default_factory=dict)
     """What was authorised, once for each key: the provider's own ids."""
+    voided: list[str] = field(default_factory=list)
+    """Which of these were given back."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until_asked(self, times: int) -> None:
@@ -48,6 +52,14 @@ async def authorise(server: PaymentServer, asked: Asked) -> bytes:
     """Authorise once for each key, and say so as often as one asks."""
     reference = server.authorised.setdefault(asked.key, uuid4().hex)
     return as_json(201, said(asked, id=reference))
+
+
+async def void(server: PaymentServer, asked: Asked) -> bytes:
+    """Give back what was authorised, as often as one asks."""
+    reference = asked.path.split("/")[-2]
+    if reference not in server.voided:
+        server.voided.append(reference)
+    return http(204, b"", "text/plain")
 
 
 async def decline(_: PaymentServer, asked: Asked) -> bytes:
@@ -119,15 +131,17 @@ async def payment_server() -> AsyncIterator[PaymentServer]:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode().split("\r\n")[1:-2]
+                first, *lines = head.decode().split("\r\n")[:-2]
+                path = first.split(" ")[1]
                 headers = {
                     name.lower(): value for name, value in (line.split(": ", 1) for line in lines)
                 }
                 body = json.loads(await reader.readexactly(int(headers["content-length"])))
-                asked = Asked(headers["idempotency-key"], headers, body, writer)
+                asked = Asked(path, headers["idempotency-key"], headers, body, writer)
                 server.asked.append(asked)
                 server.arrived.set()
-                answer = await server.answer(server, asked)
+                answering = server.voiding if path.endswith("/void") else server.answer
+                answer = await answering(server, asked)
                 if answer is None:
                     return
                 writer.write(answer)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from orders.core.access import Role
 from orders.core.database import Sessions
 from orders.models import Order, Payment, Product, User
+from orders.outbound.payment_answers import Verdict
 from orders.outbound.payment_provider import open_provider
 from orders.services import payments
 from tests.orders.conftest import Live, Start, settings_of, speak_as
@@ -28,7 +29,11 @@ from tests.orders.payment_server import (
     authorise_but_fail,
     decline,
     hang,
+    hang_up,
+    http,
     payment_server,
+    saying,
+    void,
 )
 
 ORDERS = "/api/v1/orders"
@@ -104,6 +109,11 @@ async def read(shop: Live, answer: httpx.Response) -> dict[str, Any]:
 async def count(shop: Live, table: str) -> int:
     async with shop.sessions() as session:
         return int(await session.scalar(text(f"SELECT count(*) FROM {table}")) or 0)  # noqa: S608
+
+
+async def queued(shop: Live) -> list[str]:
+    async with shop.sessions() as session:
+        return list(await session.scalars(text("SELECT entrypoint FROM pgqueuer ORDER BY id")))
 
 
 async def told(shop: Live) -> list[tuple[str, str]]:
@@ -294,6 +304,55 @@ async def test_double_confirm_of_two_sure_answers_at_once_one_confirms(
         ("order.moved", "confirmed"),
     ]
     assert len(server.authorised) == 1
+
+
+async def cancel(shop: Live, placed: httpx.Response) -> httpx.Response:
+    return await shop.client.patch(
+        placed.headers["location"], json={"status": "cancelled"}, headers={"if-match": "*"}
+    )
+
+
+async def give_back(shop: Live) -> Verdict:
+    """Ask once that what was authorised is given back, as a worker does."""
+    payment = await the_payment(shop)
+    async with shop.sessions() as session:
+        return (await payments.void(session, shop.app.state.payments, payment.id)).verdict
+
+
+@pytest.mark.parametrize("lost", [hang, hang_up, saying(http(502, b"", "text/html"))])
+async def test_what_was_authorised_for_an_order_that_is_cancelled_is_given_back_in_the_end(
+    shop: Live, server: PaymentServer, ann: User, tea: Product, lost: Answer
+) -> None:
+    placed = await place(shop, tea)
+    assert await queued(shop) == ["authorise_payment"]
+    assert (await cancel(shop, placed)).json()["status"] == "cancelled"
+    assert await queued(shop) == ["authorise_payment", "void_payment"]
+    server.voiding = lost
+    assert await give_back(shop) is Verdict.UNSURE
+    server.voiding = void
+    assert [await give_back(shop), await give_back(shop)] == [Verdict.VOIDED] * 2
+    assert server.voided == list(server.authorised.values())
+    voids = {asked.key for asked in server.asked if asked.path.endswith("/void")}
+    (payment,) = (await shop.client.get(f"{placed.headers['location']}/payments")).json()
+    assert voids == {f"{payment['id']}-void"}
+    assert (payment["status"], payment["voided_at"] is not None) == ("voided", True)
+
+
+async def test_an_authorisation_that_has_lapsed_is_given_back_already(
+    shop: Live, server: PaymentServer, ann: User, tea: Product
+) -> None:
+    await cancel(shop, await place(shop, tea))
+    server.voiding = saying(http(410, b"", "text/plain"))
+    assert await give_back(shop) is Verdict.VOIDED
+
+
+async def test_where_nothing_was_authorised_nothing_is_given_back(
+    shop: Live, server: PaymentServer, ann: User, tea: Product
+) -> None:
+    server.answer = decline
+    assert (await cancel(shop, await place(shop, tea))).status_code == 200
+    assert (await cancel(shop, await place(shop, tea, {}))).status_code == 200
+    assert set(await queued(shop)) == {"authorise_payment"}
 
 
 async def test_a_declined_order_is_paid_for_again_and_says_why_it_was_not(

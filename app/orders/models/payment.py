@@ -9,6 +9,7 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Text, func,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orders.models.base import Base, Cents
+from orders.outbound.payment_answers import Verdict
 
 
 class Payment(Base):
@@ -37,3 +38,10 @@ class Payment(Base):
     """Why it was declined."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    voided_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """Beside the status, not one of its values: an older image does not know another."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of it in the end."""
+        return Verdict.VOIDED if self.voided_at else Verdict(self.status)

@@ -17,6 +17,8 @@ class Verdict(StrEnum):
     DECLINED = "declined"
     UNSURE = "unsure"
     """Nobody here knows: it may have been authorised. To be asked again, with the same key."""
+    VOIDED = "voided"
+    """What was authorised is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +67,13 @@ def read(status: int, body: bytes, *, order_id: str, amount_cents: int) -> Outco
     if (answer.order_id, answer.amount_cents) != (order_id, amount_cents):
         return Outcome(Verdict.UNSURE, reason="an answer about another payment", is_answer=False)
     return Outcome(Verdict(answer.status), reference=answer.id, reason=answer.reason)
+
+
+_VOIDED: Final = (HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.GONE)
+
+
+def read_void(status: int, _: bytes) -> Outcome:
+    """Judge the answer to a void: 410 says that it has lapsed, which comes to the same."""
+    if status in _VOIDED:
+        return Outcome(Verdict.VOIDED)
+    return Outcome(Verdict.UNSURE, reason=f"HTTP {status}", is_answer=status in _ABOUT_THIS)

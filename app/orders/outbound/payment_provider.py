@@ -1,7 +1,8 @@
 """Asks the payment provider, over HTTP, within a bounded time.
 
 ``POST /authorisations`` with ``{order_id, amount_cents, payment_method_id}`` and the header
-``Idempotency-Key``: however often it is sent, the provider authorises once.
+``Idempotency-Key``: however often it is sent, the provider authorises once. ``POST
+/authorisations/{id}/void`` gives back what was authorised.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -22,7 +26,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from orders.core.settings import OrdersSettings
 from orders.outbound.circuit import Circuit, Policy, ask, fail, succeed
-from orders.outbound.payment_answers import Outcome, Verdict, read
+from orders.outbound.payment_answers import Outcome, Verdict, read, read_void
 from tidegate import carry
 
 log = logging.getLogger(__name__)
@@ -45,6 +49,17 @@ _OPEN: Final = Gauge(
     "1 while calls to the payment provider are refused here, else 0.",
     multiprocess_mode="livemax",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is asked; ``route`` is its path without what is different each time."""
+
+    route: str
+    path: str
+    key: str
+    body: dict[str, Any]
+    judge: Callable[[int, bytes], Outcome]
 
 
 class PaymentProvider:
@@ -72,6 +87,21 @@ class PaymentProvider:
             "amount_cents": amount_cents,
             "payment_method_id": payment_method_id,
         }
+        judge = partial(read, order_id=str(order_id), amount_cents=amount_cents)
+        return await self._ask(_Call("/authorisations", "authorisations", str(key), body, judge))
+
+    async def void(self, key: UUID, reference: str) -> Outcome:
+        """Ask up to three times that an authorisation is given back.
+
+        Args:
+            key: that it was asked for with.
+            reference: the provider's own id of it.
+        """
+        path = f"authorisations/{quote(reference, safe='')}/void"
+        call = _Call("/authorisations/{id}/void", path, f"{key}-void", {}, read_void)
+        return await self._ask(call)
+
+    async def _ask(self, call: _Call) -> Outcome:
         outcome = Outcome(Verdict.UNSURE, reason="no answer in time", is_answer=False)
         try:
             # One bound for all of it: a server that sends a byte a second has no read time-out.
@@ -84,20 +114,20 @@ class PaymentProvider:
                     if not allowed:
                         _CALLS.labels("refused").inc()
                         return Outcome(Verdict.UNSURE, reason="the circuit is open")
-                    outcome = await self._measure(str(key), body)
+                    outcome = await self._measure(call)
                     if outcome.is_answer:
                         break
         except TimeoutError:
             pass
         return outcome
 
-    async def _measure(self, key: str, body: dict[str, Any]) -> Outcome:
+    async def _measure(self, call: _Call) -> Outcome:
         started = monotonic()
         outcome = Outcome(
             Verdict.UNSURE, reason="no answer in time", is_answer=False
         )  # if cancelled by then
         try:
-            outcome = await self._call(key, body)
+            outcome = await self._send(call)
         finally:
             _CALLS.labels(outcome.verdict).inc()
             _SECONDS.observe(monotonic() - started)
@@ -122,8 +152,9 @@ class PaymentProvider:
             log.info("the payment provider answers again")
         _OPEN.set(self._circuit.is_open)
 
-    async def _call(self, key: str, body: dict[str, Any]) -> Outcome:
-        with _TRACER.start_as_current_span("POST /authorisations", kind=SpanKind.CLIENT) as span:
+    async def _send(self, call: _Call) -> Outcome:
+        name = f"POST {call.route}"
+        with _TRACER.start_as_current_span(name, kind=SpanKind.CLIENT) as span:
             span.set_attribute("http.request.method", "POST")
             span.set_attribute("server.address", self._client.base_url.host)
             # Of what joins requests, only this: the rest is not for another company's eyes.
@@ -131,9 +162,9 @@ class PaymentProvider:
             try:
                 async with self._client.stream(
                     "POST",
-                    "authorisations",
-                    headers={"Idempotency-Key": key, **joined},
-                    json=body,
+                    call.path,
+                    headers={"Idempotency-Key": call.key, **joined},
+                    json=call.body,
                 ) as response:
                     span.set_attribute("http.response.status_code", response.status_code)
                     answer = await _read_bounded(response)
@@ -141,12 +172,7 @@ class PaymentProvider:
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
                 outcome = Outcome(Verdict.UNSURE, reason=type(error).__name__, is_answer=False)
             else:
-                outcome = read(
-                    response.status_code,
-                    answer,
-                    order_id=body["order_id"],
-                    amount_cents=body["amount_cents"],
-                )
+                outcome = call.judge(response.status_code, answer)
             if outcome.verdict is Verdict.UNSURE:
                 span.set_attribute("error.type", outcome.reason)
                 span.set_status(StatusCode.ERROR)

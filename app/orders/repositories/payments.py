@@ -31,6 +31,14 @@ async def of_order(session: AsyncSession, order_id: UUID) -> Sequence[Payment]:
     return (await session.scalars(latest)).all()
 
 
+async def void(session: AsyncSession, payment_id: UUID) -> None:
+    """Write down that the provider has given back what it had authorised."""
+    query = update(Payment).where(Payment.id == payment_id, Payment.voided_at.is_(None))
+    await session.execute(
+        query.values(voided_at=func.now()).execution_options(synchronize_session=False)
+    )
+
+
 async def settle(session: AsyncSession, payment_id: UUID, outcome: Outcome) -> bool:
     """Write down what the provider has answered, once; return whether this was the first."""
     query = (

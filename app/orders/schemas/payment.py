@@ -28,8 +28,14 @@ class PaymentRead(BaseModel):
     order_id: UUID
     amount_cents: int
     status: Annotated[
-        Verdict, Field(description="`unsure`: the provider is asked until it has answered.")
+        Verdict,
+        Field(
+            validation_alias="verdict",
+            description="`unsure`: the provider is asked until it has answered. `voided`: the "
+            "order was cancelled, and the money is no longer reserved.",
+        ),
     ]
     reason: Annotated[str, Field(description="Why it was declined, in the provider's words.")]
     created_at: datetime
     settled_at: datetime | None
+    voided_at: datetime | None

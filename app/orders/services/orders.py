@@ -151,7 +151,8 @@ async def move(
 ) -> Order:
     """Bring an order into another state; what a cancelled one held goes back into the stock.
 
-    Where a payment provider is set up, customers confirm their orders by paying.
+    What was authorised for it is given back by the queue. Where a payment provider is set up,
+    customers confirm their orders by paying.
 
     Raises:
         NotFoundError: there is none of that id that is the principal's to change.
@@ -166,6 +167,8 @@ async def move(
         if provider and actor is Actor.CUSTOMER and wanted is OrderStatus.CONFIRMED:
             raise ForbiddenError("an order is confirmed by its payment: POST to its /payments")
         await advance(session, order, wanted, actor)
+        if wanted is OrderStatus.CANCELLED:
+            await payments.give_back(session, order)
     return order
 
 

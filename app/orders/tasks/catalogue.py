@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orders.tasks.payments import AUTHORISE_PAYMENT
+from orders.tasks.payments import AUTHORISE_PAYMENT, VOID_PAYMENT
 from orders.tasks.reports import MAKE_REPORT
 from orders.tasks.task import Task
 
-TASKS: Final[tuple[Task[Any], ...]] = (AUTHORISE_PAYMENT, MAKE_REPORT)
+TASKS: Final[tuple[Task[Any], ...]] = (AUTHORISE_PAYMENT, VOID_PAYMENT, MAKE_REPORT)
