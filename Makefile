@@ -2,6 +2,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help up down run test e2e bench lint format lock clean
 
+# Some machines forbid compiled modules: then every process of a test or a measurement compiles
+# the project anew, which an image never does.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
@@ -20,6 +22,9 @@ from tests.ports import free_ports
 from tests.postgres import create_database, drop_database, embedded_postgres, hurry
 from tidegate import logs
 from tidegate.quiet import EXPORT
+
+_SHARED = "/dev/shm"  # noqa: S108 - for folders that only their owner enters
+_ROOM = 8 << 30  # bytes
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -40,11 +45,17 @@ def every_complaint_is_heard() -> Iterator[None]:
     logging.getLogger(EXPORT).removeFilter(logs._quiet)
 
 
+def memory() -> str | None:
+    """A folder in memory, where there is one with room: a fresh database for a test is files."""
+    shared = os.access(_SHARED, os.W_OK) and disk_usage(_SHARED).free > _ROOM
+    return _SHARED if shared else None
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """One embedded server for each test process; its URL."""
     # Not below pytest's own folder: every pytest that starts closes it to PostgreSQL's user.
-    with TemporaryDirectory(prefix="tidegate-postgres-") as directory:
+    with TemporaryDirectory(prefix="tidegate-postgres-", dir=memory()) as directory:
         with embedded_postgres(Path(directory)) as url:
             hurry(url)
             yield url
@@ -61,7 +72,7 @@ def database_url(postgres: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def debian_postgres() -> Iterator[str]:
     """Debian's own server, one for each test process; its URL."""
-    with TemporaryDirectory(prefix="tidegate-debian-") as directory:
+    with TemporaryDirectory(prefix="tidegate-debian-", dir=memory()) as directory:
         with run_debian_postgres(Path(directory)) as url:
             yield url
 

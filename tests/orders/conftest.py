@@ -21,7 +21,12 @@ import pytest
 from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.pool import NullPool
 
 from orders.api.deps import optional_user
@@ -51,7 +56,15 @@ COSTLY = passwords.HASHER
 CHEAP = PasswordHash((Argon2Hasher(memory_cost=8, time_cost=1, parallelism=1),))
 
 
-SLOWEST = ("test_streams", "test_contract", "test_queue_processes", "test_queue", "test_payments")
+SLOWEST = (
+    "test_contract",
+    "test_streams",
+    "test_streams_interrupted",
+    "test_queue_processes",
+    "test_queue",
+    "test_paying",
+    "test_payments",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -124,17 +137,21 @@ def shared_app(shared_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield create_app(settings_of(shared_url, files_directory=files))
 
 
+@pytest.fixture(scope="session")
+def shared_engine(shared_url: str) -> AsyncEngine:
+    """Opens a connection for each test, and knows what SQL the tests before had compiled."""
+    return create_async_engine(asyncpg_url(shared_url), poolclass=NullPool)
+
+
 @pytest.fixture
-async def sessions(shared_url: str) -> AsyncIterator[Sessions]:
+async def sessions(shared_engine: AsyncEngine) -> AsyncIterator[Sessions]:
     """Sessions whose commits end with the test."""
-    engine = create_async_engine(asyncpg_url(shared_url), poolclass=NullPool)
-    async with engine.connect() as connection:
+    async with shared_engine.connect() as connection:
         outer = await connection.begin()
         yield async_sessionmaker(
             connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
         )
         await outer.rollback()
-    await engine.dispose()
 
 
 @pytest.fixture

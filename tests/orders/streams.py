@@ -11,14 +11,19 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import psycopg
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from orders.core.access import Role
+from orders.core.database import Sessions, transaction
+from orders.core.order_states import Actor, OrderStatus
 from orders.core.tokens import Tokens
-from orders.models import User
+from orders.models import Order, User
+from orders.services import order_changes, tickets
 from tests.migrate.conftest import clean_environment
 from tests.orders.conftest import settings_of
+from tests.orders.factories import make_user, principal_of
 from tests.orders.forked import Forked
 from tests.orders.processes import Served
 from tests.ports import free_ports
@@ -150,3 +155,47 @@ def start_replica(**environment: str) -> Replica:
     command = ["tidegate.cli", "serve", "orders.main:app"]
     process = Forked(command, clean_environment() | settings | environment)
     return Replica(process, f"http://127.0.0.1:{admin_port}", f"http://127.0.0.1:{port}")
+
+
+@dataclass
+class Customer:
+    """A user, signed in, whose orders come and go."""
+
+    sessions: Sessions
+    user: User
+    token: str
+
+    @property
+    def bearer(self) -> str:
+        return f"bearer.{self.token}"
+
+    async def order(self) -> Order:
+        order = Order(user_id=self.user.id, total_cents=450, lines=[])
+        async with self.sessions() as session, transaction(session):
+            await order_changes.add(session, order)
+        return order
+
+    async def confirm(self, order: Order) -> None:
+        async with self.sessions() as session, transaction(session):
+            await order_changes.advance(session, order, OrderStatus.CONFIRMED, Actor.CUSTOMER)
+
+    async def ticket(self) -> str:
+        async with self.sessions() as session:
+            return f"ticket.{await tickets.issue(session, principal_of(self.user))}"
+
+
+async def sign_in(url: str, sessions: Sessions, role: Role = Role.CUSTOMER) -> Customer:
+    async with sessions() as session:
+        user = await make_user(session, role=role)
+    return Customer(sessions, user, token_of(url, user))
+
+
+def insert_event(connection: psycopg.Connection, order: Order) -> int:
+    """Write an event as a transaction of its own; return its id."""
+    row = connection.execute(
+        "INSERT INTO order_events (order_id, user_id, kind, payload) "
+        "VALUES (%s, %s, 'order.moved', %s) RETURNING id",
+        [order.id, order.user_id, '{"status": "confirmed", "version": 2, "total_cents": 450}'],
+    ).fetchone()
+    assert row
+    return int(row[0])

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 import websockets
-from psycopg.sql import SQL, Identifier
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from orders.core.access import Role
 from orders.core.database import Sessions, transaction
-from orders.core.order_states import Actor, OrderStatus
-from orders.models import Order, User
-from orders.services import order_changes, tickets
 from orders.services.events import EventKind, record
 from tests.orders.databases import copy_database
-from tests.orders.factories import api_key, make_user, principal_of
+from tests.orders.factories import api_key
 from tests.orders.processes import end_all
-from tests.orders.streams import Replica, hear, start_replica, token_of, until_closed
-from tests.pgbouncer import pgbouncer
-from tests.ports import free_ports
+from tests.orders.streams import (
+    Customer,
+    Replica,
+    hear,
+    sign_in,
+    start_replica,
+    until_closed,
+)
 from tests.postgres import drop_database
 from tidegate import asyncpg_url
 
-Serve = Callable[..., Replica]
 OLD_CURSOR = "1000000000.3"
 # More than all buffers on the way to a client hold.
 MANY = """
@@ -67,61 +64,15 @@ def replicas(url: str) -> Iterator[tuple[Replica, Replica]]:
 
 
 @pytest.fixture
-def serve(url: str) -> Iterator[Serve]:
-    """Start a process that the test may end."""
-    started: list[Replica] = []
-
-    def start(**environment: str) -> Replica:
-        started.append(start_replica(**{"DATABASE_URL": url} | environment))
-        return started[-1]
-
-    yield start
-    end_all(started)
-
-
-@pytest.fixture
 async def sessions(url: str) -> AsyncIterator[Sessions]:
     engine = create_async_engine(asyncpg_url(url), poolclass=NullPool)
     yield async_sessionmaker(engine, expire_on_commit=False)
     await engine.dispose()
 
 
-@dataclass
-class Customer:
-    """A user, signed in, whose orders come and go."""
-
-    sessions: Sessions
-    user: User
-    token: str
-
-    @property
-    def bearer(self) -> str:
-        return f"bearer.{self.token}"
-
-    async def order(self) -> Order:
-        order = Order(user_id=self.user.id, total_cents=450, lines=[])
-        async with self.sessions() as session, transaction(session):
-            await order_changes.add(session, order)
-        return order
-
-    async def confirm(self, order: Order) -> None:
-        async with self.sessions() as session, transaction(session):
-            await order_changes.advance(session, order, OrderStatus.CONFIRMED, Actor.CUSTOMER)
-
-    async def ticket(self) -> str:
-        async with self.sessions() as session:
-            return f"ticket.{await tickets.issue(session, principal_of(self.user))}"
-
-
 @pytest.fixture
 async def customer(url: str, sessions: Sessions) -> Customer:
     return await sign_in(url, sessions)
-
-
-async def sign_in(url: str, sessions: Sessions, role: Role = Role.CUSTOMER) -> Customer:
-    async with sessions() as session:
-        user = await make_user(session, role=role)
-    return Customer(sessions, user, token_of(url, user))
 
 
 async def test_an_order_is_heard_of_on_every_replica_by_those_whose_it_is(
@@ -441,82 +392,6 @@ async def test_a_client_that_reads_nothing_is_let_go_and_its_neighbours_miss_not
                 await asyncio.sleep(0.1)
 
 
-async def test_a_burst_of_clients_gets_no_more_streams_than_one_user_may_have(
-    serve: Serve, customer: Customer
-) -> None:
-    replica = serve(APP_STREAMS_PER_USER="3")
-    await replica.until_ready()
-    order = await customer.order()
-    query = f"?order_id={order.id}"
-    async with AsyncExitStack() as stack:
-        sockets = await asyncio.gather(
-            *(
-                stack.enter_async_context(replica.websocket(customer.bearer, query=query))
-                for _ in range(20)
-            )
-        )
-        firsts = await asyncio.gather(*map(hear, sockets), return_exceptions=True)
-        closed = websockets.ConnectionClosed
-        refused = [
-            each for each, said in zip(sockets, firsts, strict=True) if isinstance(said, closed)
-        ]
-        assert len(refused) == 17
-        reason = "you have 3 streams open; close one of them"
-        assert {await until_closed(each) for each in refused} == {(4429, reason)}
-    async with AsyncExitStack() as stack:
-        streams = await asyncio.gather(
-            *(stack.enter_async_context(replica.events(customer.token, query)) for _ in range(20))
-        )
-        answers = sorted(
-            (each.answer.status_code, each.answer.headers["content-type"]) for each in streams
-        )
-        kinds = [(200, "text/event-stream; charset=utf-8"), (429, "application/problem+json")]
-        assert answers == kinds[:1] * 3 + kinds[1:] * 17
-
-
-async def test_a_drain_ends_every_stream_and_costs_no_grace_period(
-    serve: Serve, customer: Customer
-) -> None:
-    replica = serve(TIDEGATE_DRAIN_TIMEOUT="60")
-    await replica.until_ready()
-    async with (
-        replica.websocket(customer.bearer) as websocket,
-        replica.events(customer.token) as events,
-    ):
-        await hear(websocket)
-        await events.until_id()
-        began = time.monotonic()
-        ending = asyncio.create_task(replica.terminate())
-        assert (await until_closed(websocket))[0] == 1012
-        name, data = await events.next()
-        assert (name, data["code"]) == ("end", 1012)
-        output = await ending
-    assert time.monotonic() - began < 25  # of a drain time-out of 60
-    assert "did not end" not in output
-    (line,) = (json.loads(each) for each in output.splitlines() if '"message":"websocket"' in each)
-    assert (line["http.route"], line["websocket.close_code"]) == ("/api/v1/ws", 1012)
-    assert line["user_id"] == str(customer.user.id)
-
-
-async def test_without_the_direct_way_to_the_database_events_are_late_and_not_lost(
-    url: str, serve: Serve, customer: Customer
-) -> None:
-    replica = serve(DIRECT_URL="postgresql://nobody@127.0.0.1:9/none", APP_STREAM_HEARTBEAT="60")
-    ready = await replica.until(lambda answer: answer.status_code == 200)
-    assert ready.json()["status"] == "degraded"
-    assert "DIRECT_URL" in ready.text
-    async with replica.websocket(customer.bearer) as websocket:
-        await hear(websocket)
-        order = await customer.order()
-        assert (await hear(websocket))["event"]["order_id"] == str(order.id)
-        with psycopg.connect(url) as connection:
-            connection.execute(
-                "UPDATE users SET is_active = false WHERE id = %s", [customer.user.id]
-            )
-        assert (await until_closed(websocket))[0] == 4401
-    await replica.terminate()
-
-
 async def test_listeners_that_were_cut_off_listen_again(
     url: str, replicas: tuple[Replica, Replica], customer: Customer
 ) -> None:
@@ -534,85 +409,3 @@ async def test_listeners_that_were_cut_off_listen_again(
         assert heard == [str(order.id) for order in orders]
     for each in replicas:
         await each.until(lambda answer: '"degraded"' not in answer.text)
-
-
-async def test_behind_a_pooler_alone_events_are_late_and_not_lost_and_the_service_says_why(
-    url: str, serve: Serve, customer: Customer, tmp_path: Path
-) -> None:
-    port, _ = free_ports()
-    with pgbouncer(url, tmp_path, port, pool_mode="transaction") as pooled:
-        replica = serve(DATABASE_URL=pooled, APP_DATABASE_POOLER="true")
-        ready = await replica.until(lambda answer: answer.status_code == 200)
-        assert ready.json()["status"] == "degraded"
-        assert "DIRECT_URL is not set" in ready.text
-        async with replica.websocket(customer.bearer) as websocket:
-            await hear(websocket)
-            order = await customer.order()
-            assert (await hear(websocket))["event"]["order_id"] == str(order.id)
-        output = await replica.terminate()
-    (line,) = (each for each in output.splitlines() if '"logger":"orders.stream.listener"' in each)
-    assert "forgets listeners; set it to the database past the pooler" in line
-
-
-async def test_streams_outlive_the_database_and_are_told_what_came_while_it_was_away(
-    postgres: str, orders_template: str, serve: Serve
-) -> None:
-    name = f"away_{uuid4().hex}"
-    url = copy_database(postgres, orders_template, name)
-    engine = create_async_engine(asyncpg_url(url), poolclass=NullPool)
-    customer = await sign_in(url, async_sessionmaker(engine, expire_on_commit=False))
-    order = await customer.order()
-    replica = serve(DATABASE_URL=url, APP_STREAM_HEARTBEAT="0.5", APP_DATABASE_POOL_TIMEOUT="1")
-    await replica.until_ready()
-    with psycopg.connect(url, autocommit=True) as writer:  # of whom the service knows nothing
-        async with (
-            replica.websocket(customer.bearer) as websocket,
-            replica.events(customer.token) as events,
-        ):
-            await hear(websocket)
-            await events.until_id()
-            close_database(postgres, name, writer)
-            ids = [insert_event(writer, order) for _ in range(3)]
-            await replica.until(lambda answer: answer.status_code == 503)
-            async with replica.websocket(customer.bearer) as late:
-                assert (await until_closed(late))[0] == 1013
-            for _ in range(8):  # longer than the clock by which it looks for events
-                assert (await hear(websocket, pings=True))["type"] == "ping"
-            open_database(postgres, name)
-            await replica.until_ready()
-            ids.append(insert_event(writer, order))
-            assert [(await hear(websocket))["event"]["id"] for _ in ids] == ids
-            assert [(await events.next())[1]["id"] for _ in ids] == ids
-    output = await replica.terminate()
-    assert output.count("events cannot be read") == 1
-    drop_database(postgres, name)
-
-
-def close_database(postgres: str, name: str, spared: psycopg.Connection) -> None:
-    """Let nobody into a database, and put out who is in, but for one."""
-    allow_connections(postgres, name, "false")
-    spared.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-
-
-def open_database(postgres: str, name: str) -> None:
-    allow_connections(postgres, name, "true")
-
-
-def allow_connections(postgres: str, name: str, allowed: str) -> None:
-    with psycopg.connect(postgres, autocommit=True) as admin:
-        change = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-        admin.execute(change.format(Identifier(name), SQL(allowed)))
-
-
-def insert_event(connection: psycopg.Connection, order: Order) -> int:
-    """Write an event as a transaction of its own; return its id."""
-    row = connection.execute(
-        "INSERT INTO order_events (order_id, user_id, kind, payload) "
-        "VALUES (%s, %s, 'order.moved', %s) RETURNING id",
-        [order.id, order.user_id, '{"status": "confirmed", "version": 2, "total_cents": 450}'],
-    ).fetchone()
-    assert row
-    return int(row[0])
