@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders.core.errors import Problem
-from orders.core.rate_counts import LocalCounts, RateCounts
+from orders.core.rate_counts import RateCounts
 from orders.core.rates import Rate, network_of
 from orders.core.settings import OrdersSettings
 from orders.core.shared import Shared
@@ -24,6 +26,12 @@ from tidegate import CheckFailedError, SettingsError, read_settings
 
 PRODUCTS = "/api/v1/products"
 LOGIN = "/api/v1/auth/login"
+
+
+def per_minute(count: int) -> Rate:
+    rate = Rate.parse(f"{count}/minute")
+    assert rate
+    return rate
 
 
 def from_address(live: Live, address: str) -> httpx.AsyncClient:
@@ -174,7 +182,7 @@ async def test_what_is_away_is_told_once_a_minute(
     with caplog.at_level(logging.WARNING, "orders"):
         for passed in (0, 1, 58, 1, 30):  # seconds
             now += passed
-            await counts.hit("p", Rate(10, 60), "ann")
+            await counts.hit("p", per_minute(10), "ann")
             told.append(len(caplog.messages))
     assert told == [1, 1, 1, 2, 2]
     await shared.close()
@@ -183,8 +191,8 @@ async def test_what_is_away_is_told_once_a_minute(
 async def test_what_is_away_is_asked_again_after_a_moment(redis_server: RedisServer) -> None:
     now = 1000.0
     shared = Shared(redis_server.url, clock=lambda: now)
-    counts = RateCounts(shared, clock=lambda: 7200.0)
-    rate = Rate(10, 60)
+    counts = RateCounts(shared)
+    rate = per_minute(10)
     assert (await counts.hit("p", rate, "ann")).remaining == 9
     redis_server.stop()
     assert (await counts.hit("p", rate, "ann")).remaining == 9  # this process's first
@@ -200,7 +208,7 @@ async def test_what_hangs_costs_no_more_than_half_a_second_and_that_once() -> No
         shared = Shared(f"valkey://127.0.0.1:{silent.rpartition(':')[2]}/0")
         counts = RateCounts(shared)
         began = time.monotonic()
-        standings = [await counts.hit("p", Rate(10**6, 3600), "ann") for _ in range(100)]
+        standings = [await counts.hit("p", per_minute(10**6), "ann") for _ in range(100)]
         assert standings[-1].remaining == 10**6 - 100
         assert time.monotonic() - began < 0.9
         with pytest.raises(CheckFailedError, match="CACHE_URL does not answer"):
@@ -220,49 +228,112 @@ def test_what_is_no_redis_is_refused_and_not_quoted(
     assert "pass-w0rd" not in str(refused.value)
 
 
-@given(st.integers(1, 10**9), st.sampled_from(["second", "minute", "hour"]))
+@given(st.integers(1, 10**9), st.sampled_from(["second", "minute", "hour", "5 minutes", "2 days"]))
 def test_a_rate_is_read_as_it_is_written(count: int, unit: str) -> None:
     assert str(Rate.parse(f"{count}/{unit}")) == f"{count}/{unit}"
 
 
-@pytest.mark.parametrize("text", ["600", "0/minute", "-1/hour", "1/day", "1 / minute", "9e9/hour"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "600",
+        "0/minute",
+        "-1/hour",
+        "1/week",
+        "1/second;5/hour",
+        "9e9/hour",
+        "1/ 9999999999 hours",
+    ],
+)
 def test_what_is_no_rate_is_refused_with_its_variable(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u@h/d")
     monkeypatch.setenv("APP_ENV", "development")
     monkeypatch.setenv("APP_RATE_LIMIT", text)
-    with pytest.raises(SettingsError, match=r"APP_RATE_LIMIT: it is no rate; write a number"):
+    with pytest.raises(SettingsError, match=r"APP_RATE_LIMIT: it is no rate; write one as"):
         read_settings(OrdersSettings)
+
+
+class Clock:
+    """The time, as a test has it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now = 1_800_000_000.0
+        patch.setattr(time, "time", lambda: self.now)
+        patch.setattr(time, "monotonic", lambda: self.now)
 
 
 @given(
     st.integers(1, 20),
     st.lists(st.tuples(st.floats(0, 300), st.sampled_from("ab")), max_size=60),
 )
-def test_in_no_window_does_anybody_get_more_than_the_rate(
+async def test_in_no_span_does_anybody_get_more_than_one_windows_worth_and_the_spans_share(
     count: int, requests: list[tuple[float, str]]
 ) -> None:
-    rate, counts = Rate(count, 60), LocalCounts()
-    allowed: dict[tuple[int, str], int] = {}
-    asked: dict[tuple[int, str], int] = {}
-    for now, who in sorted(requests):
-        window = rate.window(now)
-        standing = rate.standing(counts.add("p", who, window), now)
-        assert 0 < standing.reset <= 60
-        allowed[window, who] = allowed.get((window, who), 0) + standing.allowed
-        asked[window, who] = asked.get((window, who), 0) + 1
-        assert standing.remaining == max(count - asked[window, who], 0)
-    assert allowed == {each: min(times, count) for each, times in asked.items()}
+    rate, counts = per_minute(count), RateCounts(None)
+    allowed: dict[str, list[float]] = {"a": [], "b": []}
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Clock(patch)
+        for moment, who in sorted(requests):
+            clock.now = 1_800_000_000.0 + moment
+            standing = await counts.hit("p", rate, who)
+            assert 0 < standing.reset <= 60
+            assert 0 <= standing.remaining <= count
+            if standing.allowed:
+                allowed[who].append(moment)
+    for times in allowed.values():
+        for first, begin in enumerate(times):
+            for number, end in enumerate(times[first:], 1):
+                assert number <= count * (1 + (end - begin) / 60) + 1
 
 
-def test_no_flood_of_addresses_fills_the_memory() -> None:
-    counts = LocalCounts()
-    for number in range(100_000):
-        assert counts.add("p", str(number), 1) == 1
-    assert [counts.add("p", f"late-{number}", 1) for number in range(3)] == [1, 2, 3]
-    assert counts.add("p", "7", 1) == 2
-    assert counts.add("p", "late", 2) == 1
+async def test_nobody_gets_two_windows_worth_at_the_turn_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, counts, rate = Clock(monkeypatch), RateCounts(None), per_minute(10)
+    clock.now = 60.0 * 30_000_000 - 0.1
+    assert [(await counts.hit("p", rate, "ann")).allowed for _ in range(10)] == [True] * 10
+    clock.now += 0.2
+    assert [(await counts.hit("p", rate, "ann")).allowed for _ in range(9)] == [True] + [False] * 8
+    clock.now += (await counts.hit("p", rate, "ann")).reset
+    assert (await counts.hit("p", rate, "ann")).allowed
+
+
+async def test_no_flood_of_addresses_fills_the_memory_and_who_was_there_before_is_still_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, counts, rate = Clock(monkeypatch), RateCounts(None), per_minute(10)
+    monkeypatch.setattr("orders.core.rate_counts._MOST_COUNTS", 1000)
+    left = [(await counts.hit("p", rate, str(number))).remaining for number in range(1000)]
+    assert set(left) == {9}
+    late = [(await counts.hit("p", rate, f"late-{number}")).remaining for number in range(3)]
+    assert late == [9, 8, 7]
+    assert (await counts.hit("p", rate, "7")).remaining == 8
+    clock.now += 180
+    await counts.hit("p", rate, "now")  # looks through them
+    await asyncio.sleep(0)
+    assert (await counts.hit("p", rate, "later")).remaining == 9
+    assert (await counts.hit("p", rate, "later")).remaining == 8
+
+
+async def test_many_clients_make_no_request_dearer() -> None:
+    rate = per_minute(10**6)
+    looked: list[int] = []
+
+    class Watched(dict[str, float]):
+        def __iter__(self) -> Iterator[str]:
+            looked.append(len(self))
+            return super().__iter__()
+
+        keys = __iter__  # type: ignore[assignment]  # what the library asks for, to list it
+
+    counts = RateCounts(None)
+    counts._process.expirations = Watched()
+    for number in range(100):
+        await counts.hit("p", rate, str(number))
+        await asyncio.sleep(0)
+    assert looked == []
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,59 @@
-"""Counts requests: in one place for all replicas if there is one, else in this process."""
+"""Counts requests: in one place for all replicas if there is one, else in this process.
+
+By the library ``limits``, and by its sliding window: what was asked in the window before counts by
+the share of it that is not over yet. So nobody gets two windows' worth at the turn of one.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
-from redis.asyncio import Redis
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from orders.core.rates import Rate, Standing
+from orders.core.rates import Rate
 from orders.core.shared import AwayError, Shared
 
-_MOST_CLIENTS: Final = 100_000
+_MOST_COUNTS: Final = 200_000  # a client has two: of this window, and of the one before
 _OTHERS: Final = "others"
+_SWEEP_EVERY: Final = 60.0  # seconds
 
 
-class LocalCounts:
-    """Counts in this process: two lookups in a mapping, about a microsecond.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a client stands after a request."""
 
-    At most 100,000 clients are told apart in a window; the rest share a count.
+    allowed: bool
+    remaining: int
+    reset: int
+    """Seconds until it may ask more often again."""
+
+
+class ProcessStorage(MemoryStorage):
+    """The library's counts in this process, which are looked through once a minute for old ones.
+
+    The library does so at every request: 6 ms for each, once there are ten thousand clients.
     """
 
-    def __init__(self) -> None:
-        self._windows: dict[str, tuple[int, dict[str, int]]] = {}
+    STORAGE_SCHEME = ["orders-process"]  # noqa: RUF012 - as the library has it
 
-    def add(self, policy: str, who: str, window: int) -> int:
-        """Count a request; return which of its window it is."""
-        known, counts = self._windows.get(policy, (window, {}))
-        if known != window or not counts:
-            counts = {}
-            self._windows[policy] = (window, counts)
-        if who not in counts and len(counts) >= _MOST_CLIENTS:
-            who = _OTHERS
-        counted = counts[who] = counts.get(who, 0) + 1
-        return counted
+    def __init__(self) -> None:
+        super().__init__()
+        self._swept = time.monotonic()
+
+    async def _MemoryStorage__schedule_expiry(self) -> None:  # noqa: N802 - the library's name
+        now = time.monotonic()
+        if now - self._swept >= _SWEEP_EVERY:
+            self._swept = now
+            await super()._MemoryStorage__schedule_expiry()  # type: ignore[misc]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more clients are told apart: a flood of addresses must not fill the memory."""
+        return len(self.storage) >= _MOST_COUNTS
 
 
 class RateCounts:
@@ -44,29 +64,39 @@ class RateCounts:
             counts alone.
     """
 
-    def __init__(self, shared: Shared | None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, shared: Shared | None) -> None:
         self._shared = shared
-        self._clock = clock
-        self._local = LocalCounts()
+        self._process = ProcessStorage()
+        self._alone = SlidingWindowCounterRateLimiter(self._process)
+        if shared is not None:
+            storage = RedisStorage(
+                "async+redis://",
+                implementation="redispy",
+                key_prefix="orders:rate",
+                connection_pool=shared.pool,  # type: ignore[arg-type]  # as its docs have it
+            )
+            self._together = SlidingWindowCounterRateLimiter(storage)
 
     async def hit(self, policy: str, rate: Rate, who: str) -> Standing:
         """Count a request of somebody, and say how they stand."""
-        now = self._clock()
-        window = rate.window(now)
         if self._shared is not None:
-            key = f"orders:rate:{policy}:{window}:{who}"
             try:
-                counted = await self._shared.ask(lambda redis: _add(redis, key, rate.seconds))
-                return rate.standing(counted, now)
+                return await self._shared.ask(lambda _: _hit(self._together, policy, rate, who))
             except AwayError:
                 pass
-        return rate.standing(self._local.add(policy, who, window), now)
+        if self._process.is_full and not await self._is_known(policy, rate, who):
+            who = _OTHERS
+        return await _hit(self._alone, policy, rate, who)
+
+    async def _is_known(self, policy: str, rate: Rate, who: str) -> bool:
+        key = rate.item.key_for(policy, who)
+        before, _, now, _ = await self._process.get_sliding_window(key, rate.seconds)
+        return bool(before or now)
 
 
-async def _add(redis: Redis, key: str, seconds: int) -> int:
-    # Both in one round trip. Twice as long as the window: the replicas' clocks differ.
-    async with redis.pipeline(transaction=False) as pipeline:
-        pipeline.incr(key)
-        pipeline.expire(key, 2 * seconds)
-        counted, _ = await pipeline.execute()
-    return int(counted)
+async def _hit(
+    limiter: SlidingWindowCounterRateLimiter, policy: str, rate: Rate, who: str
+) -> Standing:
+    allowed = await limiter.hit(rate.item, policy, who)
+    window = await limiter.get_window_stats(rate.item, policy, who)
+    return Standing(allowed, window.remaining, max(1, ceil(window.reset_time - time.time())))

@@ -1,67 +1,53 @@
-"""How often a client may ask: pure, on plain data."""
+"""How often a client may ask, and who is one: pure, on plain data."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-_SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600}
+from limits import RateLimitItem, parse_many
+
 _MOST: Final = 10**9
-_FORM: Final = re.compile(r"([1-9][0-9]{0,9})/(second|minute|hour)")
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests in a window of so many seconds."""
+    """So many requests in so much time."""
 
-    count: int
-    seconds: int
+    item: RateLimitItem
 
     @staticmethod
     def parse(text: str) -> Rate | None:
-        """Read ``600/minute``; ``off`` is no limit.
+        """Read ``600/minute`` or ``100/5 minutes``; ``off`` is no limit.
 
         Raises:
             ValueError: it is neither.
         """
         if text == "off":
             return None
-        found = _FORM.fullmatch(text)
-        if found is None or int(found[1]) > _MOST:
-            raise ValueError(
-                "it is no rate; write a number per second, minute or hour as 600/minute, or off"
-            )
-        return Rate(int(found[1]), _SECONDS[found[2]])
+        try:
+            (item,) = parse_many(text)
+        except ValueError:
+            item = None
+        if item is None or not 0 < item.amount <= _MOST or not 0 < item.multiples <= _MOST:
+            raise ValueError("it is no rate; write one as 600/minute or 100/5 minutes, or off")
+        return Rate(item)
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return self.item.amount
+
+    @property
+    def seconds(self) -> int:
+        """In how many seconds."""
+        return self.item.get_expiry()
 
     def __str__(self) -> str:
-        unit = next(unit for unit, seconds in _SECONDS.items() if seconds == self.seconds)
-        return f"{self.count}/{unit}"
-
-    def window(self, now: float) -> int:
-        """Return the number of the window that a time (seconds since 1970) falls into.
-
-        Windows are the clock's, the same for all replicas: so a count is one increment of one
-        number. The price is that two windows' worth may come around the turn of one.
-        """
-        return int(now // self.seconds)
-
-    def standing(self, counted: int, now: float) -> Standing:
-        """Judge a request that was counted as the ``counted``-th of the window of ``now``."""
-        left = self.seconds - int(now) % self.seconds
-        return Standing(counted <= self.count, max(self.count - counted, 0), left)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a client stands after a request."""
-
-    allowed: bool
-    remaining: int
-    reset: int
-    """Seconds until it may ask as often again."""
+        several, unit = self.item.multiples, self.item.GRANULARITY.name
+        return f"{self.count}/{unit}" if several == 1 else f"{self.count}/{several} {unit}s"
 
 
 @lru_cache(maxsize=4096)  # a client seldom asks once

@@ -150,11 +150,11 @@ class OrdersSettings(BaseSettings):
     rate_limit: RateSetting = Field(
         None,
         description="Requests that one user, or one address without credentials, may make. For "
-        "example: 600/minute. Behind a proxy set FORWARDED_ALLOW_IPS first: all clients have its "
-        "address otherwise.",
+        "example: 600/minute, or 100/5 minutes. Behind a proxy set FORWARDED_ALLOW_IPS first: all "
+        "clients have its address otherwise.",
     )
     login_rate_limit: RateSetting = Field(
-        Rate(60, 60),
+        Rate.parse("60/minute"),
         description="Tries to sign in or to register that one address may make; off for no limit.",
     )
 

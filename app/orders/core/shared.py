@@ -54,17 +54,16 @@ class Shared:
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = monotonic) -> None:
-        self._redis = Redis.from_pool(
-            BlockingConnectionPool.from_url(
-                _spelt_as_redis(url),
-                max_connections=20,
-                timeout=_PATIENCE,
-                socket_timeout=_PATIENCE,
-                socket_connect_timeout=_PATIENCE,
-                # Once more, at once: it may have closed a connection that nobody used for long.
-                retry=Retry(NoBackoff(), 1),
-            )
+        self.pool = BlockingConnectionPool.from_url(
+            _spelt_as_redis(url),
+            max_connections=20,
+            timeout=_PATIENCE,
+            socket_timeout=_PATIENCE,
+            socket_connect_timeout=_PATIENCE,
+            # Once more, at once: it may have closed a connection that nobody used for long.
+            retry=Retry(NoBackoff(), 1),
         )
+        self._redis = Redis.from_pool(self.pool)
         self._clock = clock
         self._resting_until = float("-inf")
         self._complained = float("-inf")

@@ -19,8 +19,8 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orders.core.errors import ProblemResponse
-from orders.core.rate_counts import RateCounts
-from orders.core.rates import Rate, Standing, network_of
+from orders.core.rate_counts import RateCounts, Standing
+from orders.core.rates import Rate, network_of
 from tidegate import current_request
 
 _CREDENTIALS: Final = (b"authorization", b"x-api-key")
