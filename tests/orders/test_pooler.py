@@ -52,3 +52,6 @@ async def test_two_replicas_share_two_connections_and_every_request_is_served(
         (201, 201, 200, 200, 200): 20,
         (201, 201, 409, 200, 200): 20,
     }
+    exported = await replicas[0].client.get(f"{ORDERS}/export.csv")
+    assert len(exported.text.splitlines()) == 1 + 20
+    assert exported.text.splitlines()[1].endswith("+00")  # UTC, whoever had it before

@@ -52,12 +52,25 @@ def create_read_engine(settings: OrdersSettings) -> AsyncEngine | None:
 
 
 def create_export_engine(settings: OrdersSettings) -> AsyncEngine:
-    """Create the engine of exports: few connections, and statements may take their time."""
-    return _engine(settings, settings.database_url, settings.exports_at_once, patient=True)
+    """Create the engine of exports: few connections, and statements may take their time.
+
+    COPY writes times as the session's settings have them, so that these are set here.
+    """
+    return _engine(
+        settings,
+        settings.database_url,
+        size=settings.exports_at_once,
+        command_timeout=None,
+        server_settings={"timezone": "UTC", "datestyle": "ISO"},
+    )
 
 
 def _engine(
-    settings: OrdersSettings, url: SecretStr, size: int | None = None, *, patient: bool = False
+    settings: OrdersSettings,
+    url: SecretStr,
+    *,
+    size: int | None = None,
+    **options: Any,  # noqa: ANN401 - asyncpg's
 ) -> AsyncEngine:
     engine = create_async_engine(
         asyncpg_url(url.get_secret_value()),
@@ -66,7 +79,8 @@ def _engine(
         pool_timeout=settings.database_pool_timeout,
         connect_args={
             "timeout": settings.database_pool_timeout,
-            "command_timeout": None if patient else settings.database_command_timeout,
+            "command_timeout": settings.database_command_timeout,
+            **options,
             **(_NOTHING_PREPARED if settings.database_pooler else {}),
         },
     )

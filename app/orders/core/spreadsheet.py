@@ -22,6 +22,10 @@ def neutral(text: str) -> str:
 
 
 def neutral_sql(column: SQLColumnExpression[str]) -> ColumnElement[str]:
-    """Return what :func:`neutral` does as an expression, for rows that Python never sees."""
-    begins = func.left(column, 1).in_(_BEGIN_FORMULAS)
+    """Return what :func:`neutral` does as an expression, for rows that Python never sees.
+
+    By the number of the first character, in a database in UTF-8: to cut it out and compare it as
+    a text takes ten times as long.
+    """
+    begins = func.ascii(column).in_([ord(each) for each in _BEGIN_FORMULAS])
     return case((begins, literal("'").concat(column)), else_=column)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from orders.core.spreadsheet import neutral_sql
 from orders.models import Order, User
-
-_ISO: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 
 def query(owner: UUID | None) -> str:
@@ -28,8 +25,7 @@ def query(owner: UUID | None) -> str:
             neutral_sql(User.name).label("customer_name"),
             Order.status,
             Order.total_cents,
-            # To the letter: COPY writes times as the session's settings have them.
-            func.to_char(func.timezone("UTC", Order.created_at), _ISO).label("created_at"),
+            Order.created_at,  # in UTC and ISO 8601, as the session of an export has it
         )
         .join(User, User.id == Order.user_id, isouter=True)
         .order_by(Order.created_at, Order.id)
