@@ -8,6 +8,7 @@ where commits are commits and requests race: for what is about concurrency.
 from __future__ import annotations
 
 import ssl
+from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import uvloop
 from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -86,6 +88,11 @@ def what_takes_long_and_is_no_matter_here() -> Iterator[None]:
 def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords as the service does."""
     monkeypatch.setattr(passwords, "HASHER", COSTLY)
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], AbstractEventLoop]]:
+    """Run tests on the service's own event loop."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
