@@ -1,58 +1,33 @@
-"""One pass of env.py over the planned revisions: each in its own transaction, with its row."""
+"""Applies the planned revisions: a worker for each pass, and what stands in its way meanwhile."""
 
 from __future__ import annotations
 
-import functools
-import os
-import random
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
-from alembic.runtime.migration import MigrationContext, MigrationInfo
-from alembic.script import Script
-from sqlalchemy.exc import PendingRollbackError
 
 from tidegate.schema import AppliedRevision, Failure
-from tidegate_migrate import boundary, database, environment, guard, history, journal, session
-from tidegate_migrate.autocommit import Statements
+from tidegate_migrate import database, guard, history, journal, worker
+from tidegate_migrate.apart import Apart, EndedError, answer
 from tidegate_migrate.blockers import Blockers
-from tidegate_migrate.ending import Ending
-from tidegate_migrate.explain import explain
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.lock import await_orphans, held_by, lost
-from tidegate_migrate.patience import Patience, is_about_a_lock
-from tidegate_migrate.place import Place
+from tidegate_migrate.lock import await_orphans
+from tidegate_migrate.patience import Patience
 from tidegate_migrate.plan import Plan
-from tidegate_migrate.pooler import refuse_shared_engine
-from tidegate_migrate.progress import Progress
-from tidegate_migrate.project import Project
-from tidegate_migrate.recording import Recording
+from tidegate_migrate.run import Run
+from tidegate_migrate.scout import waits_for_somebody
 from tidegate_migrate.settings import Settings
+from tidegate_migrate.worker import Ended, Order
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a run works with. ``connection`` holds the lock, as the server's ``backend``."""
-
-    settings: Settings
-    project: Project
-    connection: psycopg.Connection
-    backend: int
-    place: Place
-    progress: Progress
-    say: Callable[[str], None]
-    ending: Ending
-
-    def patience(self) -> Patience:
-        """Begin to be patient: once for each transaction, or statement that stands alone."""
-        return Patience(self.settings.deadline, time.monotonic, random.random)
-
-
-def apply(run: Run, plan: Plan) -> None:
+def apply(run: Run, plan: Plan, first: Apart) -> None:
     """Apply the planned revisions; one that does not get its locks is rolled back and tried anew.
+
+    ``first`` is the worker of the first pass, which has begun. Another pass takes another one, in
+    which nothing is left of what the one before had in its memory.
 
     Raises:
         MigrateError: ``lock-timeout``, naming who held the lock; else what went wrong.
@@ -60,25 +35,43 @@ def apply(run: Run, plan: Plan) -> None:
     blockers = Blockers(run.connection, run.say, run.progress)
     run.ending.cancel = lambda: _cancel(run.settings.url, blockers.backend)
     await_orphans(run.connection, timeout=run.settings.lock_timeout, say=run.say)
-    stuck, patience = ("", 0), run.patience()
+    stuck, patience = ("", 0), Patience.of(run.settings.deadline)
+    apart = first
     with blockers.watched():
         while True:
-            heads = history.read(run.connection, run.place).heads
-            try:
-                return Pass(run, plan, blockers, patience.queue).over(heads)
-            except (MigrateError, KeyboardInterrupt):
-                raise
-            # env.py and revisions are anybody's code: whatever they raise is their failure.
-            except BaseException as error:
-                revision = run.progress.running
+            with apart:
+                order = partial(_order, run, plan, patience.queue)
+                ended = Listener(run, blockers, apart, order).over()
+            if ended.error:
                 if run.ending.told:
-                    raise KeyboardInterrupt from error
-                if not is_about_a_lock(error):
-                    raise explain(_beneath(error), revision, run.settings.url) from error
-                here = (revision, _part(run, revision))
-                if here != stuck:
-                    stuck, patience = here, run.patience()
+                    raise KeyboardInterrupt from ended.error
+                raise ended.error
+            if not ended.stuck:
+                return
+            revision = run.progress.running
+            here = (revision, _part(run, revision))
+            if here != stuck:
+                stuck, patience = here, Patience.of(run.settings.deadline)
+            apart = worker.start(run.settings)  # loads the project while that is waited for
+            try:
                 _wait_for_another_try(run, blockers, patience, revision)
+            except BaseException:
+                apart.kill()
+                raise
+            worker.begin(apart)
+
+
+def _order(run: Run, plan: Plan, queue: float) -> Order:
+    return Order(
+        run.manifest,
+        plan.revisions - run.progress.applied.keys(),
+        plan.guarded,
+        run.place,
+        history.read(run.connection, run.place).heads,
+        journal.read(run.connection, run.place),
+        run.backend,
+        min(queue, run.settings.ddl_lock_timeout),
+    )
 
 
 def _part(run: Run, revision: str) -> int:
@@ -86,171 +79,123 @@ def _part(run: Run, revision: str) -> int:
     return journal.read(run.connection, run.place).get(revision, journal.Unfinished()).part
 
 
-def _beneath(error: BaseException) -> BaseException:
-    """Return what broke the connection, where the end of a block only stumbled over that."""
-    while isinstance(error, PendingRollbackError) and error.__context__:
-        error = error.__context__
-    return error
-
-
 def _wait_for_another_try(run: Run, blockers: Blockers, patience: Patience, revision: str) -> None:
     if not blockers.again(patience, revision):
         raise _stuck(run.settings, revision, blockers.last)
 
 
-class Pass:
-    """Hands the planned revisions to Alembic once. A lock that is not free ends it."""
+class Listener:
+    """Hears what a worker tells, and answers what it asks: one method for each name."""
 
-    def __init__(self, run: Run, plan: Plan, blockers: Blockers, queue: float) -> None:
+    def __init__(
+        self, run: Run, blockers: Blockers, apart: Apart, order: Callable[[], Order]
+    ) -> None:
         self._run = run
-        self._plan = plan
         self._blockers = blockers
-        self._lock_timeout = min(queue, run.settings.ddl_lock_timeout)
-        self._lock = held_by(run.backend)
-        self._started = time.monotonic()
+        self._apart = apart
+        self._order = order
+        self._ended: Ended | None = None
 
-    def over(self, heads: frozenset[str]) -> None:
-        """Apply what is planned on a database at ``heads``.
+    def over(self) -> Ended:
+        """Be there for the worker until it has ended.
 
         Raises:
-            MigrateError: env.py works elsewhere, or the lock was lost. Whatever env.py and the
-                revisions raise is passed on.
+            MigrateError: ``migration-error``: its process has ended by itself; ``lock-timeout``:
+                env.py waits for somebody before its connection is there.
         """
-        self._heads = heads
-        self._unfinished = journal.read(self._run.connection, self._run.place)
-        environment.run(
-            self._run.project,
-            self._steps,
-            configured=self._configured,
-            on_version_apply=self._on_version_apply,
+        try:
+            return self._hear()
+        except KeyboardInterrupt:  # SIGTERM, or Ctrl-C
+            self._apart.interrupt()
+            with suppress(MigrateError):
+                self._hear()  # until it has rolled back; `ending` says how long that may take
+            raise
+        finally:
+            self._blockers.backend = 0
+
+    def _hear(self) -> Ended:
+        answers: Mapping[str, Callable[..., Any]] = {
+            "order": self._give_order,
+            "begun": self._begun,
+            "running": self._running,
+            "applied": self._applied,
+            "say": self._run.say,
+            "alive": self._alive,
+            "prepare": self._prepare,
+            "check": self._check,
+            "again": self._again,
+            "ended": self._end,
+        }
+        deadline = self._run.settings.deadline
+        try:
+            while self._ended is None:
+                # Until there is a connection nobody can tell whom env.py waits for.
+                said = self._apart.receive(None if self._blockers.backend else deadline)
+                answer(self._apart.pipe, answers, said)
+        except EndedError as ended:
+            raise _died(self._run.progress.running, str(ended)) from None
+        except TimeoutError:
+            self._apart.kill()
+            raise waits_for_somebody(deadline) from None
+        return self._ended
+
+    def _give_order(self) -> Order:
+        with database.errors_in_words():
+            return self._order()
+
+    def _begun(self, backend: int) -> None:
+        self._blockers.backend = backend
+
+    def _running(self, revision: str, since: float) -> None:
+        self._run.progress.running = revision
+        self._blockers.since = since
+
+    def _applied(self, revision: AppliedRevision) -> None:
+        progress = self._run.progress
+        progress.applied[revision.id] = revision
+        locked = self._blockers.held.let_go()
+        self._run.say(
+            f"applied {revision.id} ({revision.phase}) in {revision.seconds:.2f} s{locked}"
         )
+        progress.running = ""
 
-    def _configured(self, context: MigrationContext) -> None:
-        settings = self._run.settings
-        if context.connection is None:
-            raise RuntimeError("env.py configured Alembic without a connection")
-        refuse_shared_engine(context.connection)
-        self._values = session.initial(
-            host=os.uname().nodename,
-            lock_timeout=self._lock_timeout,
-            statement_timeout=settings.statement_timeout,
-        )
-        seen = session.introduce(context.connection, self._values, self._lock)
-        self._blockers.backend = seen.backend
-        if not seen.held:
-            with database.errors_in_words():  # where the lock went with its connection
-                self._run.connection.execute("SELECT")
-            raise _works_elsewhere(self._run.settings)
-        if not seen.in_transactions:
-            raise _without_transactions()
-        self._statement_timeout = settings.statement_timeout
-        self._statements = Statements(
-            context,
-            self._run.place,
-            self._unfinished,
-            prepare=lambda: journal.ensure(self._run.connection, self._run.place),
-            lock=self._lock,
-            patience=self._run.patience,
-            again=functools.partial(_wait_for_another_try, self._run, self._blockers),
-            lock_timeout=self._lock_timeout,
-            longest=settings.ddl_lock_timeout,
-            after_block=self._check_who_runs,
-            say=self._run.say,
-        )
-        Recording(context, self._history_row, refused=lambda: lost(self._run.progress.running))
-        boundary.reached("env.py configured")
+    def _alive(self) -> None:
+        with database.errors_in_words():
+            self._run.connection.execute("SELECT")
 
-    def _steps(self, heads: tuple[str, ...], context: MigrationContext) -> Iterator[Any]:
-        run, progress = self._run, self._run.progress
-        if frozenset(heads) != self._heads:
-            raise MigrateError(
-                Failure.SETTINGS,
-                f"env.py keeps its versions elsewhere than in {run.place}, where it kept them "
-                "a moment ago",
-                hint="let env.py name the same version_table and schema at every run",
-            )
-        targets: Any = self._plan.targets(run.project.manifest)
-        for step in run.project.scripts._upgrade_revs(targets, heads):  # type: ignore[arg-type]
-            script = step.revision
-            progress.running = script.revision
-            self._started = self._blockers.since = time.monotonic()
-            step.migration_fn = self._guarded(step.migration_fn, script, context)
-            yield step
-            # Only here has the revision's transaction ended.
-            boundary.reached("revision committed")
-            seconds = round(time.monotonic() - self._started, 3)
-            phase = run.project.manifest.revisions[script.revision].phase
-            applied = AppliedRevision(script.revision, phase, seconds)
-            progress.applied[applied.id] = applied
-            locked = self._blockers.held.let_go()
-            run.say(f"applied {applied.id} ({applied.phase}) in {applied.seconds:.2f} s{locked}")
-            progress.running = ""
+    def _prepare(self) -> None:
+        with database.errors_in_words():
+            journal.ensure(self._run.connection, self._run.place)
 
-    def _guarded(
-        self, upgrade: Callable[..., None], script: Script, context: MigrationContext
-    ) -> Callable[..., None]:
-        """Return ``upgrade`` with what has to happen around it, inside its transaction."""
-        name = script.revision
-
-        @functools.wraps(upgrade)
-        def guarded(**options: Any) -> None:  # noqa: ANN401 - env.py's own
-            run = self._run
-            self._check_who_runs()
-            wanted = run.project.statement_timeouts.get(name, run.settings.statement_timeout)
-            if context.connection is None:
-                raise RuntimeError("Alembic runs a revision without a connection")
-            if self._statements.settings_touched:  # by the revision before
-                session.apply(context.connection, self._values)
-                self._statement_timeout = run.settings.statement_timeout
-            if wanted != self._statement_timeout:
-                context.connection.exec_driver_sql(
-                    f"SET statement_timeout = '{session.milliseconds(wanted)}'"
-                )
-                self._statement_timeout = wanted
-            if len(run.progress.applied) + 1 == len(self._plan.revisions):
-                context.connection.exec_driver_sql(session.LAST)
-            boundary.reached("revision begun")
-            checksum = functools.partial(run.project.checksum, name)
-            with self._statements.of(run.project.manifest.revisions[name], checksum, wanted):
-                upgrade(**options)
-            boundary.reached("revision ran")
-
-        return guarded
-
-    def _check_who_runs(self) -> None:
-        run, name = self._run, self._run.progress.running
-        if name in self._plan.guarded:
-            guard.check(run.connection, run.place, run.project.manifest, [name])
-
-    def _history_row(self) -> str:
-        run, name = self._run, self._run.progress.running
-        return history.row(
-            run.place,
-            run.project.manifest.revisions[name],
-            seconds=round(time.monotonic() - self._started, 3),
-            image=run.settings.image,
-            checksum=run.project.checksum(name),
-            lint_ignored=run.project.lint_ignored.get(name),
-            lock=self._lock,
-        )
-
-    def _on_version_apply(self, *, ctx: MigrationContext, step: MigrationInfo, **_: object) -> None:
+    def _check(self, revision: str) -> None:
         run = self._run
-        name = step.up_revision_id
-        if name is None or ctx.connection is None:
-            raise RuntimeError("Alembic applied a step without a revision or a connection")
-        boundary.reached("version and history written")
-        if self._statements.journaled:
-            journal.forget(ctx.connection, run.place, name)
-        others = [each for each, entry in self._unfinished.items() if not entry.stale]
-        if others:  # of other branches, say
-            journal.still_hold(ctx.connection, run.place, others)
+        with database.errors_in_words():
+            guard.check(run.connection, run.place, run.manifest, [revision])
+
+    def _again(self, patience: Patience, what: str) -> Patience:
+        with database.errors_in_words():
+            _wait_for_another_try(self._run, self._blockers, patience, what)
+        return patience
+
+    def _end(self, ended: Ended) -> None:
+        self._ended = ended
 
 
 def _cancel(url: str, backend: int) -> None:
     """Cancel what a backend runs, over a connection of its own: the others may be stuck."""
     with psycopg.connect(url, autocommit=True, connect_timeout=2) as connection:
         connection.execute("SELECT pg_cancel_backend(%s)", [backend])
+
+
+def _died(revision: str, how: str) -> MigrateError:
+    where = f"revision {revision} failed" if revision else "env.py failed"
+    return MigrateError(
+        Failure.MIGRATION_ERROR,
+        f"{where}: the process that ran it has not come to its end: {how}",
+        hint="what its transaction held was rolled back (what it ran outside of one stays); look "
+        "what it printed last, and whether the container has enough memory, then run this again",
+        revision=revision,
+    )
 
 
 def _stuck(settings: Settings, revision: str, blocker: str) -> MigrateError:
@@ -261,22 +206,4 @@ def _stuck(settings: Settings, revision: str, blocker: str) -> MigrateError:
         hint="nothing of it is left behind but what an autocommit block has done; let the "
         "other transaction end (or end it), then run this again",
         revision=revision,
-    )
-
-
-def _without_transactions() -> MigrateError:
-    return MigrateError(
-        Failure.SETTINGS,
-        "env.py's connection commits every statement by itself (AUTOCOMMIT), so a revision that "
-        "fails could not be taken back",
-        hint="leave that isolation_level out of env.py's engine; a statement that needs it goes "
-        "into `with op.get_context().autocommit_block()`",
-    )
-
-
-def _works_elsewhere(settings: Settings) -> MigrateError:
-    return MigrateError(
-        Failure.SETTINGS,
-        "env.py works on another database than DATABASE_URL (or DIRECT_URL) names",
-        hint="let env.py take its URL from DATABASE_URL or from sqlalchemy.url",
     )

@@ -89,7 +89,8 @@ def _up(arguments: Namespace) -> int:
     def overtime() -> None:
         if live:
             live.close()
-        deliver(failed(runner.terminated()), arguments.report, as_json=arguments.json)
+        told = failed(runner.terminated(progress.running))
+        deliver(told, arguments.report, as_json=arguments.json)
 
     ending = Ending(_past_env(overtime))
     ending.listen()

@@ -23,17 +23,23 @@ Steps = Callable[[tuple[str, ...], MigrationContext], Iterable[Any]]
 _CONNECT_TIMEOUT: Final = "10"  # seconds, of libpq's drivers, where nobody says otherwise
 
 
-def point_at(project: Project, settings: Settings) -> None:
-    """Let an env.py find the direct URL, whether it reads the environment or the ini file.
+def set_up(settings: Settings) -> None:
+    """Let an env.py that reads the environment find the direct URL there.
 
-    In the environment it stays as it was written: env.py may count on the driver it names. In
-    the ini file's place the driver stays that the ini file names; where it names none, it is
-    psycopg's, which serves an async env.py as well as a sync one.
+    It stays as it was written: env.py may count on the driver that it names.
     """
     os.environ["DATABASE_URL"] = settings.written_url
     os.environ.setdefault("PGCONNECT_TIMEOUT", _CONNECT_TIMEOUT)
     # Of a database in SQL_ASCII, psycopg would give bytes for texts.
     os.environ.setdefault("PGCLIENTENCODING", "UTF8")
+
+
+def point_at(project: Project, settings: Settings) -> None:
+    """Let an env.py that reads the ini file find the direct URL there.
+
+    The driver stays the one that the ini file names; where it names none, it is psycopg's, which
+    serves an async env.py as well as a sync one.
+    """
     ini, section = project.config.file_config, project.config.config_ini_section
     named = ini.get(section, "sqlalchemy.url", raw=True, fallback="").partition("://")[0]
     dialect = named if named.startswith("postgresql+") else "postgresql+psycopg"

@@ -9,6 +9,12 @@ from tidegate_migrate.database import hide_password
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.patience import sqlstate
 
+# What was prepared on one server connection is missing on the next, or in the way there.
+_POOLED: Final = (
+    "a pooler (PgBouncer or its like) lends each transaction another connection to the server: let "
+    "env.py take its URL from DATABASE_URL or from sqlalchemy.url, where the runner puts "
+    "DIRECT_URL's"
+)
 _HINTS: Final = {
     "42501": (Failure.SETTINGS, "grant the role what it lacks, or let it own the schema"),
     "25006": (Failure.SETTINGS, "name the primary, not a replica, in DATABASE_URL or DIRECT_URL"),
@@ -18,6 +24,8 @@ _HINTS: Final = {
         'if it is meant to take long, write statement_timeout = "off" (or a number of seconds) '
         "in the revision's file, or raise --statement-timeout",
     ),
+    "42P05": (Failure.SETTINGS, _POOLED),
+    "26000": (Failure.SETTINGS, _POOLED),
     "25P04": (
         Failure.MIGRATION_ERROR,
         "lift the transaction_timeout of the role or the database, or let the revision do less",

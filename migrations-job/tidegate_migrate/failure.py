@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from tidegate.schema import Failure
 
@@ -30,3 +31,8 @@ class MigrateError(Exception):
         self.message = message
         self.hint = hint
         self.revision = revision
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pass from one process to another."""
+        make = partial(type(self), hint=self.hint, revision=self.revision)
+        return make, (self.failure, self.message)

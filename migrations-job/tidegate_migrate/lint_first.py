@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from tidegate.schema import Failure, Manifest, Phase
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.lint.check import lint
 from tidegate_migrate.lint.findings import Finding, describe, errors
 from tidegate_migrate.lint.rules import RULES, Concern
-from tidegate_migrate.project import Project
 
 _NOBODY: Final = "no older image runs (--nobody-runs-older)"
 
 
 def refuse_unsafe(
-    project: Project,
-    revisions: Collection[str],
-    server_version: int,
+    manifest: Manifest,
+    findings: tuple[Finding, ...],
     say: Callable[[str], None],
     *,
     nobody_runs_older: bool,
-) -> Project:
-    """Say what lint finds in the revisions that are to run next, and refuse an error.
+) -> Manifest:
+    """Say what lint has found in the revisions that are to run next, and refuse an error.
 
-    Returns the project as the history is to know it, see :func:`excused_as_contract`.
+    Returns the phases as the history is to know them, see :func:`excused_as_contract`.
 
     Raises:
         MigrateError: ``lint``, naming the first error.
     """
-    findings = lint(project, revisions, server_version)
     if nobody_runs_older:
-        findings = excuse(project.manifest, findings)
+        findings = excuse(manifest, findings)
     if findings:
         say(describe(findings))
     if stopping := refusal(findings):
         raise stopping
-    return replace(project, manifest=excused_as_contract(project.manifest, findings))
+    return excused_as_contract(manifest, findings)
 
 
 def excuse(manifest: Manifest, findings: Iterable[Finding]) -> tuple[Finding, ...]:

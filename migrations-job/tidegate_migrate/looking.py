@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from tidegate.schema import Applied, Failure, Outcome, Phase, Report, compare, judge
+from tidegate.schema import Applied, Failure, Manifest, Outcome, Phase, Report, compare, judge
 from tidegate_migrate import database, environment, history
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.place import VERSION_TABLE, Place, find_schema, identifier
@@ -44,9 +44,14 @@ class Opened:
             self.connection.execute(_LOOK)
             return history.read(self.connection, self.place)
 
+    def plan(self, settings: Settings, applied: Applied) -> Plan:
+        """Plan what a run would apply now; see :func:`plan_run`."""
+        manifest, only = self.project.manifest, wanted(self.project, settings)
+        return plan_run(settings, manifest, self.connection, self.place, applied, only)
+
     def report(self, applied: Applied, outcome: Outcome = Outcome.NOTHING_TO_DO) -> Report:
         """Report what is applied, in the words of this image."""
-        return replace(report_of(self.project, applied), image=self.image, outcome=outcome)
+        return replace(report_of(self.project.manifest, applied), image=self.image, outcome=outcome)
 
 
 @contextmanager
@@ -56,10 +61,11 @@ def opened(settings: Settings, say: Say) -> Iterator[Opened]:
     Raises:
         MigrateError: the project does not load, env.py fails, or the database cannot be read.
     """
+    environment.set_up(settings)
     project = load(settings.config_file, settings.alembic)
     environment.point_at(project, settings)
     with connect(settings, say) as connection, database.errors_in_words():
-        place = find_place(settings, project, connection)
+        place = settle(look(project, settings), connection)
         yield Opened(project, connection, place, settings.image)
 
 
@@ -77,14 +83,14 @@ def connect(settings: Settings, say: Say) -> psycopg.Connection:
     )
 
 
-def find_place(settings: Settings, project: Project, connection: psycopg.Connection) -> Place:
-    """Learn from env.py where it keeps its versions, and as whom; the connection follows it.
+def look(project: Project, settings: Settings) -> Place | None:
+    """Learn from env.py where it keeps its versions, and as whom; ``None`` where it does not say.
 
     Raises:
         MigrateError: env.py fails, or works in several places or in none.
     """
     try:
-        place = environment.look(project)
+        return environment.look(project)
     except (MigrateError, KeyboardInterrupt):
         raise
     # env.py is anybody's code: whatever it raises is its failure.
@@ -92,6 +98,10 @@ def find_place(settings: Settings, project: Project, connection: psycopg.Connect
         from tidegate_migrate.explain import explain
 
         raise explain(error, "", settings.url) from error
+
+
+def settle(place: Place | None, connection: psycopg.Connection) -> Place:
+    """Let the connection work as env.py does, and return where it keeps its versions."""
     if place is not None:
         follow(connection, place)
         return place
@@ -111,18 +121,27 @@ def follow(connection: psycopg.Connection, place: Place) -> None:
             connection.execute(f"SET ROLE {identifier(place.role)}".encode())
 
 
+def wanted(project: Project, settings: Settings) -> frozenset[str] | None:
+    """Return the revisions that ``--to`` asks for at most; ``None`` for all.
+
+    Raises:
+        MigrateError: ``settings``: there is no revision of that name.
+    """
+    return project.ancestry(settings.to) if settings.to else None
+
+
 def plan_run(
     settings: Settings,
-    project: Project,
+    manifest: Manifest,
     connection: psycopg.Connection,
     place: Place,
     applied: Applied,
+    wanted: frozenset[str] | None,
 ) -> Plan:
-    """Plan what a run with these settings would apply now.
+    """Plan what a run with these settings would apply now, of what is ``wanted``.
 
     Raises:
-        MigrateError: ``incompatible``: it would apply nothing; ``settings``: there is no revision
-            to stop at.
+        MigrateError: ``incompatible``: it would apply nothing.
     """
     empty = False
     if not applied.heads:
@@ -135,17 +154,16 @@ def plan_run(
 
         witnesses = instances.read(connection, place)
     plan = decide(
-        project.manifest,
+        manifest,
         applied,
         settings.scope,
         witnesses=witnesses,
         nobody_runs_older=settings.nobody_runs_older,
         empty=empty,
     )
-    if not settings.to:
+    if wanted is None:
         return plan
-    wanted = project.ancestry(settings.to)
-    pending = compare(project.manifest, applied).pending
+    pending = compare(manifest, applied).pending
     missed = {name: pending[name] for name in pending.keys() & wanted - plan.revisions}
     plan = _up_to(plan, wanted)
     if missed and not plan.refusal:
@@ -173,9 +191,9 @@ def _up_to(plan: Plan, wanted: frozenset[str]) -> Plan:
     )
 
 
-def report_of(project: Project, applied: Applied) -> Report:
+def report_of(manifest: Manifest, applied: Applied) -> Report:
     """Report what the database holds, held against what the project ships."""
-    difference = compare(project.manifest, applied)
+    difference = compare(manifest, applied)
     return Report(
         Outcome.NOTHING_TO_DO,
         judge(difference),

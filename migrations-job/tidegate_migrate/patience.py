@@ -1,7 +1,9 @@
-"""How long a run tries for a lock that somebody else holds. Pure but for the clock it is given."""
+"""How long a run tries for a lock that somebody else holds. Pure, on a clock that it is given."""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -32,6 +34,11 @@ class Patience:
     queue: float = _FIRST_QUEUE
     started: float = field(init=False)
 
+    @classmethod
+    def of(cls, deadline: float) -> Patience:
+        """Begin to be patient, by the system's clock and by chance."""
+        return cls(deadline, time.monotonic, _chance)
+
     def __post_init__(self) -> None:
         self.started = self.clock()
 
@@ -59,6 +66,10 @@ class Patience:
         if known:
             return min(self.left, _LONGEST)
         return min(self.left, min(step, _LONGEST) * (0.5 + 0.5 * self.chance()))
+
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - spreads tries
 
 
 def sqlstate(error: BaseException | None) -> str:

@@ -22,7 +22,7 @@ from tidegate_migrate import guard
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.instances import Instance
 
-__all__ = ["Plan", "Scope", "decide", "make_plan"]
+__all__ = ["Plan", "Scope", "decide", "make_plan", "targets"]
 
 
 class Scope(StrEnum):
@@ -51,10 +51,11 @@ class Plan:
     guarded: frozenset[str] = frozenset()
     empty: bool = False
 
-    def targets(self, manifest: Manifest) -> tuple[str, ...]:
-        """Return the topmost planned revisions: what Alembic is asked to upgrade to."""
-        below = {down for name in self.revisions for down in manifest.revisions[name].down}
-        return tuple(sorted(self.revisions - below))
+
+def targets(manifest: Manifest, revisions: frozenset[str]) -> tuple[str, ...]:
+    """Return the topmost of planned revisions: what Alembic is asked to upgrade to."""
+    below = {down for name in revisions for down in manifest.revisions[name].down}
+    return tuple(sorted(revisions - below))
 
 
 def decide(

@@ -16,7 +16,7 @@ from tidegate_migrate.lint.changes import makes
 from tidegate_migrate.lint.check import lint_rendered
 from tidegate_migrate.lint.findings import Finding, errors
 from tidegate_migrate.lint_first import excuse, excused_as_contract
-from tidegate_migrate.looking import Say, opened, plan_run
+from tidegate_migrate.looking import Say, opened
 from tidegate_migrate.plan import Plan
 from tidegate_migrate.project import Project
 from tidegate_migrate.settings import Settings
@@ -99,7 +99,7 @@ def preview(settings: Settings, say: Say) -> Preview:
         applied = at.read()
         refusal: MigrateError | None = None
         try:
-            plan = plan_run(settings, at.project, at.connection, at.place, applied)
+            plan = at.plan(settings, applied)
             refusal = plan.refusal
         except MigrateError as error:
             if error.failure is not Failure.INCOMPATIBLE:

@@ -9,63 +9,61 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Insert, Update, event
+from sqlalchemy import Insert, Update
 
 from tidegate_migrate.patience import sqlstate
+from tidegate_migrate.session import verbatim
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
 _NOT_NULL_VIOLATION: Final = "23502"
-_DOUBLE_PERCENTS: Final = {"format", "pyformat"}
-"""The styles of parameters in which a driver reads a percent sign as the begin of one."""
+_INSERT: Final = "WITH recorded AS ({row}) INSERT INTO {versions} (version_num) VALUES ({revision})"
+_UPDATE: Final = (
+    "WITH recorded AS ({row}) UPDATE {versions} SET version_num = {revision} "
+    "WHERE version_num = {below}"
+)
 
 
 class Recording:
     """Follows one migration context through its revisions, from version to version.
 
-    ``row`` returns the statement that writes the row of the revision that runs; the server has to
-    refuse it as NULL where it may not be written, and what ``refused`` returns is raised then.
+    ``versions`` is the version table's name as SQL writes it. ``row`` returns the literal of the
+    revision that runs, and the statement that writes its row; the server has to refuse that as NULL
+    where it may not be written, and what ``refused`` returns is raised then.
     """
 
     def __init__(
-        self, context: MigrationContext, row: Callable[[], str], refused: Callable[[], Exception]
+        self,
+        context: MigrationContext,
+        versions: str,
+        row: Callable[[], tuple[str, str]],
+        refused: Callable[[], Exception],
     ) -> None:
         self._context = context
+        self._versions = versions
         self._row = row
         self._refused = refused
-        self._due = False
         self._exec = context.impl._exec
         context.impl._exec = self._execute  # type: ignore[method-assign]
-        event.listen(context.connection, "before_cursor_execute", self._send, retval=True)
 
     def _execute(self, construct: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         # An upgrade inserts a version or updates one, once; other branches' it may delete before.
         ours = isinstance(construct, Insert | Update) and construct.table is self._context._version
-        if not ours:
+        if not ours or self._context.connection is None:
             return self._exec(construct, *args, **options)
-        self._due = True
+        revision, row = self._row()
+        # Written out: SQLAlchemy would compile it anew for each revision.
+        if isinstance(construct, Insert):
+            write = _INSERT.format(row=row, versions=self._versions, revision=revision)
+        else:
+            below: Any = construct.whereclause  # equal to a literal of Alembic's
+            write = _UPDATE.format(
+                row=row, versions=self._versions, revision=revision, below=below.right.name
+            )
         try:
-            return self._exec(construct, *args, **options)
+            return verbatim(self._context.connection, write)
         except Exception as error:
             if sqlstate(error) == _NOT_NULL_VIOLATION:
                 raise self._refused() from None
             raise
-        finally:
-            self._due = False
-
-    def _send(
-        self,
-        _connection: object,
-        _cursor: object,
-        statement: str,
-        parameters: Any,  # noqa: ANN401 - the driver's
-        _context: object,
-        _executemany: bool,
-    ) -> tuple[str, Any]:
-        if self._due:
-            row = self._row()
-            if self._context.dialect.paramstyle in _DOUBLE_PERCENTS:
-                row = row.replace("%", "%%")
-            statement = f"WITH recorded AS ({row}) {statement}"
-        return statement, parameters

@@ -1,27 +1,29 @@
 """Runs an Alembic project's pending revisions through its own, unedited ``env.py``.
 
-Each revision runs in a transaction of its own; the history row is written in it.
+The runner holds the lock, decides and reports, and loads nothing of the project itself: a scout
+looks at it, and workers run it, each in a process apart.
 """
 
 from __future__ import annotations
 
-import gc
 import time
 from contextlib import suppress
 from dataclasses import replace
 
 import psycopg
 
-from tidegate.schema import Applied, Failure, Outcome, Report, Verdict, judge
+from tidegate.schema import Applied, Failure, Manifest, Outcome, Report, Verdict, judge
 from tidegate_migrate import boundary, database, environment, history
 from tidegate_migrate.ending import Ending
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.looking import Say, connect, find_place, follow, plan_run, report_of
+from tidegate_migrate.looking import Say, connect, follow, plan_run, report_of, settle
 from tidegate_migrate.place import Place
+from tidegate_migrate.plan import Plan
 from tidegate_migrate.pooler import refuse_shared_connections
 from tidegate_migrate.progress import Progress
-from tidegate_migrate.project import Project, load
 from tidegate_migrate.report import failed
+from tidegate_migrate.run import Run
+from tidegate_migrate.scout import Scout
 from tidegate_migrate.settings import Settings
 
 # A transaction that writes a message into the log, which nobody reads, and is on disk when it is
@@ -36,10 +38,9 @@ def up(settings: Settings, say: Say, ending: Ending, progress: Progress) -> Repo
     """
     started = time.monotonic()
     try:
-        project = load(settings.config_file, settings.alembic)
-        environment.point_at(project, settings)
-        with connect(settings, say) as connection:
-            report = _up_and_look(settings, project, connection, progress, say, ending)
+        environment.set_up(settings)
+        with Scout(settings) as scout, connect(settings, say) as connection:
+            report = _up_and_look(settings, scout, connection, progress, say, ending)
     except MigrateError as error:
         report = failed(error)
     except KeyboardInterrupt:
@@ -65,7 +66,7 @@ def terminated(revision: str = "") -> MigrateError:
 
 def _up_and_look(
     settings: Settings,
-    project: Project,
+    scout: Scout,
     connection: psycopg.Connection,
     progress: Progress,
     say: Say,
@@ -74,22 +75,24 @@ def _up_and_look(
     """Run, then report what the database holds, however the run ended."""
     outcome = Outcome.FAILED
     error: MigrateError | None = None
-    place = None
+    place = shipped = None
     try:
         boundary.reached("connected")
         with database.errors_in_words():
             backend = refuse_shared_connections(connection, settings.url)
             database.steady(connection, lock_timeout=settings.ddl_lock_timeout)
-            place = find_place(settings, project, connection)
+            shipped = scout.shipped()
+            place = settle(scout.look(), connection)
             boundary.reached("env.py looked at")
-            outcome = _up(settings, project, connection, backend, place, progress, say, ending)
+            run = Run(settings, shipped.manifest, connection, backend, place, progress, say, ending)
+            outcome = _up(run, scout, shipped.wanted)
     except MigrateError as raised:
         error = raised
     except KeyboardInterrupt:  # SIGTERM, or Ctrl-C
         error = terminated(progress.running)
-    if place is None:
+    if place is None or shipped is None:
         return failed(error or terminated())
-    seen = _look(settings, project, connection, place, progress)
+    seen = _look(settings, shipped.manifest, connection, place, progress)
     missed = sorted(progress.planned & seen.pending.keys())
     if error is None and missed:
         error = MigrateError(
@@ -107,66 +110,63 @@ def _up_and_look(
     return failed(error, seen) if error else replace(seen, outcome=outcome)
 
 
-def _up(
-    settings: Settings,
-    project: Project,
-    connection: psycopg.Connection,
-    backend: int,
-    place: Place,
-    progress: Progress,
-    say: Say,
-    ending: Ending,
-) -> Outcome:
+def _up(run: Run, scout: Scout, wanted: frozenset[str] | None) -> Outcome:
+    settings, connection, place = run.settings, run.connection, run.place
+
+    def plan_now(applied: Applied) -> Plan:
+        return plan_run(settings, run.manifest, connection, place, applied, wanted)
+
     # Once without the lock: the twentieth runner of a release need not queue for nothing.
     applied = history.read(connection, place)
-    plan = plan_run(settings, project, connection, place, applied)
-    if plan.revisions or _finished_by_hand(project, applied):
-        from tidegate_migrate import applying, instances, journal
+    plan = plan_now(applied)
+    if plan.revisions or _finished_by_hand(run.manifest, applied):
+        from tidegate_migrate import applying, instances, journal, worker
         from tidegate_migrate.lock import migration_lock
 
-        with migration_lock(connection, timeout=settings.lock_timeout, say=say):
-            boundary.reached("lock taken")
-            applied = history.read(connection, place)
-            journal.forget_finished(connection, place, project.manifest, applied)
-            plan = plan_run(settings, project, connection, place, applied)
-            if plan.revisions:
-                if not plan.empty:  # else nobody is there to be hurt
-                    from tidegate_migrate.lint_first import refuse_unsafe
-
-                    project = refuse_unsafe(
-                        project,
-                        plan.revisions,
-                        connection.info.server_version,
-                        lambda text: say(database.hide_password(settings.url, text)),
-                        nobody_runs_older=settings.nobody_runs_older,
-                    )
-                history.ensure(connection, place)
-                instances.ensure(connection, place)
-                boundary.reached("tables made")
-                progress.planned = plan.revisions
-                run = applying.Run(
-                    settings, project, connection, backend, place, progress, say, ending
-                )
-                gc.freeze()  # see cli.main
-                gc.enable()  # revisions are anybody's code, and may take hours
-                applying.apply(run, plan)
+        with worker.start(settings) as first:  # it loads the project meanwhile
+            with migration_lock(connection, timeout=settings.lock_timeout, say=run.say):
+                boundary.reached("lock taken")
+                applied = history.read(connection, place)
+                journal.forget_finished(connection, place, run.manifest, applied)
+                plan = plan_now(applied)
+                if plan.revisions:
+                    worker.begin(first)
+                    if not plan.empty:  # else nobody is there to be hurt
+                        run = replace(run, manifest=_linted(run, scout, plan))
+                    history.ensure(connection, place)
+                    instances.ensure(connection, place)
+                    boundary.reached("tables made")
+                    run.progress.planned = plan.revisions
+                    applying.apply(run, plan, first)
         boundary.reached("lock released")
     if plan.refusal:
         raise plan.refusal
-    return Outcome.DONE if progress.applied else Outcome.NOTHING_TO_DO
+    return Outcome.DONE if run.progress.applied else Outcome.NOTHING_TO_DO
 
 
-def _finished_by_hand(project: Project, applied: Applied) -> bool:
+def _linted(run: Run, scout: Scout, plan: Plan) -> Manifest:
+    """Lint what is to run now; return the phases as the history is to know them."""
+    from tidegate_migrate.lint_first import refuse_unsafe
+
+    return refuse_unsafe(
+        run.manifest,
+        scout.lint(plan.revisions, run.connection.info.server_version),
+        lambda text: run.say(database.hide_password(run.settings.url, text)),
+        nobody_runs_older=run.settings.nobody_runs_older,
+    )
+
+
+def _finished_by_hand(manifest: Manifest, applied: Applied) -> bool:
     if not applied.begun:
         return False
     from tidegate_migrate import journal
 
-    return bool(journal.finished(project.manifest, applied))
+    return bool(journal.finished(manifest, applied))
 
 
 def _look(
     settings: Settings,
-    project: Project,
+    manifest: Manifest,
     connection: psycopg.Connection,
     place: Place,
     progress: Progress,
@@ -178,7 +178,7 @@ def _look(
             # The last revision's commit, which would have brought all to disk, did not come.
             with suppress(psycopg.DatabaseError):  # a full disk, say; the report counts
                 by.execute(_FLUSH)
-        return report_of(project, history.read(by, place))
+        return report_of(manifest, history.read(by, place))
 
     with suppress(MigrateError, psycopg.Error):
         try:

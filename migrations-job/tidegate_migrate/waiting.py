@@ -8,7 +8,7 @@ from typing import Final
 
 from tidegate.schema import Failure, Outcome, Phase, Report, Verdict
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.looking import Opened, Say, opened, plan_run
+from tidegate_migrate.looking import Opened, Say, opened
 from tidegate_migrate.settings import Settings
 
 _EVERY: Final = 1.0  # seconds
@@ -59,7 +59,7 @@ def _wait(settings: Settings, at: Opened, deadline: float, timeout: float, say: 
             return report
         if report.verdict is not Verdict.BEHIND:
             # The run of the migration Job would say no to the same, in these words.
-            plan_run(settings, at.project, at.connection, at.place, applied)
+            at.plan(settings, applied)
         lacking = _lacking(report)
         if time.monotonic() >= deadline:
             raise MigrateError(

@@ -29,20 +29,26 @@ Rows = Callable[[str], list[tuple[Any, ...]]]
 Watched = Callable[..., subprocess.CompletedProcess[str]]
 
 WATCHED = """
-import os, signal, sys
+import os, pathlib, signal, sys
 from tidegate_migrate import boundary, cli
 
-deadly, nth = sys.argv[1], int(sys.argv[2])
-passed = []
+deadly, nth, whom = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+runner = os.getpid()
+passed = pathlib.Path(sys.argv[4])  # by the runner, and by the processes that it has apart
 
 def reached(step):
-    passed.append(step)
-    if step == deadly and passed.count(step) == nth:
-        os.kill(os.getpid(), signal.SIGKILL)
+    with passed.open("a") as file:
+        print(step, file=file)
+    if step == deadly and passed.read_text().splitlines().count(step) == nth:
+        if whom != "apart":  # as a container is: the processes that it has apart, too
+            os.kill(runner, signal.SIGKILL)
+        if whom != "runner":
+            os.kill(os.getpid(), signal.SIGKILL)
+        signal.pause()
 
 boundary.reached = reached
-code = cli.main(sys.argv[3:])
-print("|".join(dict.fromkeys(passed)), file=sys.stderr)
+code = cli.main(sys.argv[5:])
+print("|".join(dict.fromkeys(passed.read_text().splitlines())), file=sys.stderr)
 sys.exit(code)
 """
 
@@ -86,12 +92,20 @@ def rows(database_url: str) -> Rows:
 
 
 @pytest.fixture
-def watched(database_url: str) -> Watched:
-    """Run `up` in a process that kills itself at the nth time it comes to a step."""
+def watched(database_url: str, tmp_path: Path) -> Watched:
+    """Run `up`, and kill it the nth time that it comes to a step.
 
-    def run(config: Path, step: str = "", nth: int = 1) -> subprocess.CompletedProcess[str]:
+    `whom` may be the `runner` alone, the process that it has `apart`, or `all`.
+    """
+
+    def run(
+        config: Path, step: str = "", nth: int = 1, whom: str = "all"
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", WATCHED, step, str(nth), "up", "--config", str(config)],
+            [
+                *(sys.executable, "-c", WATCHED, step, str(nth), whom, str(tmp_path / uuid4().hex)),
+                *("up", "--config", str(config)),
+            ],
             env=clean_environment() | {"DATABASE_URL": database_url},
             capture_output=True,
             text=True,

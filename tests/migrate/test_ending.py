@@ -59,8 +59,7 @@ def test_a_terminated_run_is_gone_within_five_seconds_and_the_next_one_works(
     code, report = finish(run)
     assert time.monotonic() - started < 5
     assert (code, report.failure) == (143, Failure.TERMINATED)
-    # Where the run cannot end by itself, it is not known any more where it was.
-    assert report.revision == ("" if body is STUBBORN else "a")
+    assert report.revision == "a"
     assert message.read_text() == report.to_json()
     assert rows(LOCKED) == [(0,)]
     project.written("a", body="op.execute('CREATE TABLE t (x int)')")

@@ -152,14 +152,15 @@ def test_a_run_whose_lock_was_lost_while_env_py_was_loading_may_be_tried_again(
     tmp_path: Path, tidegate: Tidegate, rows: Rows
 ) -> None:
     end_the_holder = """
-import os, psycopg
-if os.environ.get("LOOKED"):
+import os, pathlib, psycopg
+looked = pathlib.Path(__file__).with_name("looked")
+if looked.exists():
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
-os.environ["LOOKED"] = "yes"
+looked.touch()
 """
     project = AlembicProject(tmp_path / "project", end_the_holder + SYNC_ENV).revision("a")
     code, report = finish(tidegate("up", "--config", project.config, "--json"))

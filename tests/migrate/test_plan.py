@@ -22,7 +22,7 @@ from tidegate.schema import (
 )
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.instances import Instance
-from tidegate_migrate.plan import Plan, Scope, decide, make_plan
+from tidegate_migrate.plan import Plan, Scope, decide, make_plan, targets
 
 many = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 witnesses = st.lists(st.frozensets(st.integers(0, 9), max_size=4), max_size=4)
@@ -47,7 +47,7 @@ def test_a_plan_is_closed_downwards_and_its_targets_reach_all_of_it(world: World
     for scope in Scope:
         plan = make_plan(world.manifest, difference, scope)
         reached: set[str] = set()
-        open_ends = list(plan.targets(world.manifest))
+        open_ends = list(targets(world.manifest, plan.revisions))
         while open_ends:
             name = open_ends.pop()
             if name in difference.pending:
