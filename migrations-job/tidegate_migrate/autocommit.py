@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import event
 
 from tidegate.schema import UNFINISHED_TABLE, Failure, Revision
 from tidegate_migrate import boundary, journal, passing
@@ -80,14 +83,17 @@ class Statements:
         self._say = say
         self._revision: Revision | None = None
         self._timeouts = Timeouts(self._query)
-        self._alone = False
+        self._in_block = self._alone = False
         self._by_op = False
         self._ours = False
         self._first = True
         self._wrote_before = False
         self._stopped_by: Exception | None = None
+        self._counted = ""
         if context.connection is not None:
-            listen(context.connection, self._meet, self._note_failure)
+            listen(context.connection, self._meet, self._note_count, self._note_failure)
+            for end in ("commit", "rollback"):
+                event.listen(context.connection, end, partial(self._refuse_to_end, end))
         self._block, self._exec = context.autocommit_block, context.impl._exec
         context.autocommit_block = self._autocommit_block  # type: ignore[method-assign]
         context.impl._exec = self._execute  # type: ignore[method-assign]
@@ -176,6 +182,7 @@ class Statements:
             self._course.met(sent.text)
         if (self._course.passing or (self._done and self._alone)) and makes_temporary(sent.text):
             self._lost_temporary = True
+        self._counted = "" if self._by_op or is_read(sent.text) else sent.text
         with self._apart():
             if self._course.passing:
                 return self._pass(sent)
@@ -184,6 +191,18 @@ class Statements:
         if not (is_setting(sent.text) if self._by_op else is_read(sent.text)):
             self._course.count()
         return False
+
+    def _refuse_to_end(self, how: str, _: object) -> None:
+        """Let no revision end the transaction that holds its version and its row as well."""
+        if self._revision is not None and not self._in_block:
+            self._stopped_by = self._ends_its_transaction(how)
+            raise self._stopped_by
+
+    def _note_count(self, rows: int) -> None:
+        """Take note of what a revision may go by that has sent a statement past ``op``."""
+        if self._revision is not None and self._counted and not self._ours:
+            self._course.counts.note(self._counted, rows)
+            self._counted = ""
 
     def _note_failure(self, error: Exception, text: str) -> None:
         """Take note of what only the runner brings about, and a revision may take for its own.
@@ -213,7 +232,9 @@ class Statements:
         if not asks:
             if sent.is_read_back and not self._by_op:
                 raise self._changed("it reads now what one of them returned")
-            passing.leave_out(sent)
+            count = self._course.counts.again(self._counted) if self._counted else 0
+            self._counted = ""
+            passing.leave_out(sent, count)
         return True
 
     def _stand_alone(self, sent: Sent) -> bool:
@@ -246,16 +267,20 @@ class Statements:
         self._course.end_transaction(wrote=wrote)
         self._write_where_new()  # in the transaction that the block commits
         boundary.reached("autocommit block entered")
-        with self._block():
-            boundary.reached("autocommit block committed what was before it")
-            try:
-                with self._each_alone():
-                    yield
-            except BaseException:
-                self._course.end_block(failed=True)  # the revision may catch this, and go on
-                raise
-            self._course.end_block()
-            self._write_where_new()
+        self._in_block = True
+        try:
+            with self._block():
+                boundary.reached("autocommit block committed what was before it")
+                try:
+                    with self._each_alone():
+                        yield
+                except BaseException:
+                    self._course.end_block(failed=True)  # the revision may catch this, and go on
+                    raise
+                self._course.end_block()
+                self._write_where_new()
+        finally:
+            self._in_block = False
         if self._course.passing:
             self._query(passing.TRANSACTION)
         else:
@@ -331,6 +356,16 @@ class Statements:
             hint="let it begin as it did; or undo by hand what they did, unless it looks for that "
             "itself, and delete the revision's row from "
             f"{self._place.beside(UNFINISHED_TABLE)}",
+            revision=self._name,
+        )
+
+    def _ends_its_transaction(self, how: str) -> MigrateError:
+        return MigrateError(
+            Failure.MIGRATION_ERROR,
+            f"revision {self._name} ends its own transaction ({how}() of its connection), which "
+            "holds its version and its history row as well",
+            hint="leave that out; for what must stand alone there is "
+            "`with op.get_context().autocommit_block():`",
             revision=self._name,
         )
 

@@ -35,6 +35,7 @@ CREATE TABLE {table} (
   alone text[] NOT NULL,
   begun text NOT NULL,
   ended text NOT NULL,
+  counts text NOT NULL,
   at timestamptz NOT NULL
 );
 GRANT SELECT ON {table} TO PUBLIC
@@ -46,28 +47,29 @@ _VERSION: Final = """(
   FROM {versions} WHERE version_num = ANY ({down})
 )"""
 _READ: Final = """
-SELECT revision, checksum, part, done, before, alone, begun, {ended}, version <> {version}
+SELECT revision, checksum, part, done, before, alone, begun, {later}, version <> {version}
 FROM {table} AS u
 """
-# The table of an earlier runner has no such column yet when it is read.
-_ENDED: Final = "coalesce(to_jsonb(u) ->> 'ended', '')"
-_LACKS_ENDED: Final = """
-SELECT true WHERE NOT EXISTS (
-  SELECT FROM pg_attribute WHERE attrelid = {table}::regclass AND attname = 'ended'
+# The table of an earlier runner has no such columns yet when it is read.
+_LATER: Final = ("ended", "counts")
+_READ_LATER: Final = ", ".join(f"coalesce(to_jsonb(u) ->> '{name}', '')" for name in _LATER)
+_LACKS: Final = """
+SELECT name FROM unnest(%s::text[]) AS later (name) WHERE NOT EXISTS (
+  SELECT FROM pg_attribute WHERE attrelid = {table}::regclass AND attname = name
 )
 """
-_ADD_ENDED: Final = "ALTER TABLE {table} ADD COLUMN ended text NOT NULL DEFAULT ''"
+_ADD: Final = "ALTER TABLE {table} ADD COLUMN {name} text NOT NULL DEFAULT ''"
 _WRITE: Final = """
 INSERT INTO {table}
-  (revision, phase, down, version, checksum, part, done, before, alone, begun, ended, at)
+  (revision, phase, down, version, checksum, part, done, before, alone, begun, ended, counts, at)
 SELECT {revision}, {phase}, {down}, {version}, {checksum}, {part}, {done},
-  {before}, {alone}, {begun}, {ended}, clock_timestamp()
+  {before}, {alone}, {begun}, {ended}, {counts}, clock_timestamp()
 WHERE {lock}
 ON CONFLICT (revision) DO UPDATE
 SET phase = excluded.phase, down = excluded.down, version = excluded.version,
   checksum = excluded.checksum, part = excluded.part, done = excluded.done,
   before = excluded.before, alone = excluded.alone, begun = excluded.begun,
-  ended = excluded.ended, at = excluded.at
+  ended = excluded.ended, counts = excluded.counts, at = excluded.at
 """
 _STILL_HOLD: Final = "UPDATE {table} AS u SET version = {version} WHERE revision IN ({revisions})"
 _FORGET: Final = "DELETE FROM {table} WHERE revision IN ({revisions})"
@@ -82,7 +84,7 @@ class Unfinished:
     their statements' text, and ``ended`` the digests of each block among them. In ``part`` itself,
     a block, those with the digests ``alone`` are committed. ``begun`` are the digests of those that
     were running when a run ended: they may have been committed or not. ``done`` counts what is
-    committed.
+    committed. ``counts`` is what :class:`tidegate_migrate.row_counts.RowCounts` has written.
     ``stale`` tells that the version table was written since.
     """
 
@@ -93,6 +95,7 @@ class Unfinished:
     alone: tuple[str, ...] = ()
     begun: tuple[str, ...] = ()
     ended: tuple[tuple[str, ...], ...] = ()
+    counts: str = ""
     stale: bool = False
 
 
@@ -101,8 +104,10 @@ def ensure(connection: psycopg.Connection, place: Place) -> None:
     table = place.beside(UNFINISHED_TABLE)
     if not _exists(connection, place, place.own(UNFINISHED_TABLE)):
         connection.execute(_CREATE.format(table=table).encode())
-    elif connection.execute(_LACKS_ENDED.format(table=literal(table)).encode()).fetchone():
-        connection.execute(_ADD_ENDED.format(table=table).encode())
+        return
+    lacks = _LACKS.format(table=literal(table).replace("%", "%%"))
+    for (name,) in connection.execute(lacks.encode(), [list(_LATER)]).fetchall():
+        connection.execute(_ADD.format(table=table, name=name).encode())
 
 
 def read(connection: psycopg.Connection, place: Place) -> dict[str, Unfinished]:
@@ -112,14 +117,21 @@ def read(connection: psycopg.Connection, place: Place) -> dict[str, Unfinished]:
     version = "''"
     if _exists(connection, place, place.version_table):
         version = _VERSION.format(versions=place.versions, down="u.down")
-    query = _READ.format(table=place.beside(UNFINISHED_TABLE), version=version, ended=_ENDED)
+    query = _READ.format(table=place.beside(UNFINISHED_TABLE), version=version, later=_READ_LATER)
+    found = connection.execute(query.encode())
     return {
         name: Unfinished(
-            checksum, part, done, before, tuple(alone), tuple(begun.split()), _lines(ended), stale
+            checksum,
+            part,
+            done,
+            before,
+            tuple(alone),
+            tuple(begun.split()),
+            tuple(tuple(line.split()) for line in ended.split("\n")),
+            counts,
+            stale,
         )
-        for name, checksum, part, done, before, alone, begun, ended, stale in connection.execute(
-            query.encode()
-        )
+        for name, checksum, part, done, before, alone, begun, ended, counts, stale in found
     }
 
 
@@ -145,6 +157,7 @@ def write(
         alone=_array(entry.alone),
         begun=literal(" ".join(entry.begun)),
         ended=literal("\n".join(map(" ".join, entry.ended))),
+        counts=literal(entry.counts),
         lock=lock,
     )
     return bool(verbatim(connection, row).rowcount)
@@ -179,10 +192,6 @@ def forget_finished(
 def _about(query: str, place: Place, revisions: Iterable[str], **more: str) -> str:
     names = ", ".join(map(literal, revisions))
     return query.format(table=place.beside(UNFINISHED_TABLE), revisions=names, **more)
-
-
-def _lines(text: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(line.split()) for line in text.split("\n"))
 
 
 def _array(texts: Iterable[str]) -> str:

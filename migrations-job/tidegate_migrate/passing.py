@@ -32,11 +32,14 @@ _READ_ONLY: Final = "25006"  # read_only_sql_transaction
 _ELSEWHERE: Final = ("08", "40", "53", "55", "57", "58")
 
 
-def leave_out(sent: Sent) -> None:
-    """Send of a statement only what it sets for the session or the transaction."""
+def leave_out(sent: Sent, count: int | None = 0) -> None:
+    """Send of a statement only what it sets for the session or the transaction.
+
+    It answers with the row count that it had, ``None`` where nobody knows.
+    """
     for setting in settings_in(sent.raw):
         sent.send(setting)
-    sent.answer_nothing()
+    sent.answer_nothing(count)
 
 
 def read(sent: Sent, connection: sa.Connection, *, alone: bool) -> bool:

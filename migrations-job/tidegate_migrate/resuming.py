@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tidegate_migrate.journal import Unfinished
+from tidegate_migrate.row_counts import RowCounts
 
 _DIGITS: Final = 16  # of each digest: a block may hold many
 
@@ -36,6 +37,7 @@ class Course:
             if earlier.done or earlier.part > 1
             else Unfinished(begun=earlier.begun, stale=earlier.stale)
         )
+        self.counts = RowCounts(self._earlier.counts)
         self._same_file = not earlier.part or earlier.checksum == checksum()
         self._checksum = checksum
         self._changed = changed
@@ -183,6 +185,7 @@ class Course:
             tuple(self._alone),
             tuple(begun),
             tuple(self._ended),
+            self.counts.written(),
         )
 
     def _check_nothing_is_left(self) -> None:

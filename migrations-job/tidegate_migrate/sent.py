@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sqlalchemy import event
 
@@ -48,12 +48,15 @@ class Sent:
         """Whether the revision wants what the statement returns; SQLAlchemy asks by itself, too."""
         return not self._returns_a_key and _RETURNING.search(self.text) is not None
 
-    def answer_nothing(self) -> None:
-        """Leave the cursor as it is behind a statement that has changed no row.
+    def answer_nothing(self, count: int | None = 0) -> None:
+        """Leave the cursor as it is behind a statement that has changed so many rows.
 
-        Who reads rows nevertheless gets SQLAlchemy's error, and no wrong answer.
+        Who reads rows nevertheless gets SQLAlchemy's error, and no wrong answer; who reads a
+        count that is ``None``, an error as well.
         """
-        self.context._rowcount = 0
+        self.context._rowcount = count or 0
+        if count is None:
+            self.context.__class__ = _without_count(type(self.context))
         if self._returns_a_key:
             self.send("SELECT NULL WHERE false")
 
@@ -62,14 +65,23 @@ class Sent:
         return bool(getattr(self.context.compiled, "implicit_returning", None))
 
 
+def _without_count(of: type[Any]) -> type[Any]:
+    def rowcount(_: object) -> NoReturn:
+        raise LookupError("it reads how many rows a statement has changed that is passed over")
+
+    return type(of.__name__, (of,), {"rowcount": property(rowcount)})
+
+
 def listen(
     connection: sa.Connection,
     handle: Callable[[Sent], bool],
+    note_count: Callable[[int], None],
     note_failure: Callable[[Exception, str], None],
 ) -> None:
     """Show ``handle`` each statement of the connection; it returns whether that is dealt with.
 
-    ``note_failure`` is shown what comes of one that fails, with its text, before it is raised.
+    ``note_count`` is told how many rows one has changed, as soon as it ran. ``note_failure`` is
+    shown what comes of one that fails, with its text, before it is raised.
     """
     dialect = connection.dialect
     doubles_percents = dialect.paramstyle in {"format", "pyformat"}
@@ -113,6 +125,10 @@ def listen(
         if context.connection is connection and isinstance(error, Exception):
             note_failure(error, context.statement or "")
 
+    def ran(_: object, cursor: Any, *__: object) -> None:  # noqa: ANN401 - the driver's
+        note_count(cursor.rowcount)
+
+    event.listen(connection, "after_cursor_execute", ran)
     event.listen(connection.engine, "handle_error", failed)
     for name, listener in (
         ("do_execute", execute),

@@ -125,11 +125,26 @@ def test_a_half_done_revision_that_has_committed_nothing_may_begin_otherwise(
     assert code == 0, report
 
 
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+def test_a_revision_that_ends_its_own_transaction_is_stopped_and_leaves_nothing(
+    how: str, project: AlembicProject, tidegate: Tidegate, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    body = f"op.execute('ALTER TABLE t ADD y int')\nop.get_bind().{how}()"
+    project.written("b", "a", body=f"{body}\nop.execute('ALTER TABLE t ADD z int')")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure, report.revision) == (1, Failure.MIGRATION_ERROR, "b")
+    assert f"ends its own transaction ({how}() of its connection)" in report.message
+    assert report.heads == ("a",)
+    columns = "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
+    assert rows(columns) == [("x",)]
+
+
 def test_the_table_of_an_earlier_runner_is_read_and_gets_what_it_lacks(database_url: str) -> None:
     place = Place("public")
     with psycopg.connect(database_url, autocommit=True) as connection:
         journal.ensure(connection, place)
-        connection.execute("ALTER TABLE tidegate_unfinished DROP ended")
+        connection.execute("ALTER TABLE tidegate_unfinished DROP ended, DROP counts")
         connection.execute(
             "INSERT INTO tidegate_unfinished VALUES ('a', 'expand', '{}', '', 'sum', 1, 2, "
             "'before', '{one}', 'two', now())"
@@ -137,9 +152,10 @@ def test_the_table_of_an_earlier_runner_is_read_and_gets_what_it_lacks(database_
         for _ in range(2):
             entry = journal.read(connection, place)["a"]
             assert (entry.done, entry.alone, entry.begun) == (2, ("one",), ("two",))
-            assert not any(entry.ended)
+            assert not any((*entry.ended, entry.counts))
             journal.ensure(connection, place)
-        assert connection.execute("SELECT ended FROM tidegate_unfinished").fetchall() == [("",)]
+        added = connection.execute("SELECT ended, counts FROM tidegate_unfinished").fetchall()
+        assert added == [("", "")]
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,14 @@ bind = op.get_bind()
 bind.execute(sa.text("ALTER TABLE t ADD y text"))
 bind.exec_driver_sql("INSERT INTO t (x) VALUES ('50%%')")
 bind.execute(sa.text("INSERT INTO t (x) VALUES (:x)"), [{"x": "1"}, {"x": "2"}])
+changed = bind.execute(sa.text("UPDATE t SET x = '2' WHERE x = '2'")).rowcount
 assert bind.execute(sa.text("SELECT count(*) FROM t")).scalar_one() == 3
 for _ in range(9):
     if bind.execute(sa.text("UPDATE t SET x = '3' WHERE x = '2'")).rowcount == 0:
         break
 else:
     raise RuntimeError("it goes on and on")
+assert changed == 1
 """,
     "statements that do not look like writing": """
 bind = op.get_bind()
@@ -52,6 +54,19 @@ serial = sa.Table("serial", sa.MetaData(), sa.Column("id", sa.Integer, primary_k
 serial.create(bind, checkfirst=True)
 bind.execute(serial.insert().values())
 op.execute("INSERT INTO t SELECT 'only one' FROM serial")
+op.add_column("t", sa.Column("y", sa.Text))
+""",
+    "an ORM's rows": """
+from sqlalchemy.orm import Session, declarative_base
+class Row(declarative_base()):
+    __tablename__ = "t"
+    x = sa.Column(sa.Text, primary_key=True)
+with Session(op.get_bind()) as session:
+    row = Row(x="1")
+    session.add(row)
+    session.flush()
+    row.x = "2"
+    session.flush()
 op.add_column("t", sa.Column("y", sa.Text))
 """,
     "a type that comes with its column": """
@@ -83,21 +98,16 @@ def test_what_a_block_has_committed_is_not_done_again_whatever_it_says_this_time
 
 
 ANSWERED = {
+    "it reads how many rows a statement has changed that is passed over": """
+import os, pathlib
+again = pathlib.Path(__file__).with_name("again")
+number, _ = again.exists(), again.touch()
+if op.get_bind().execute(sa.text(f"INSERT INTO t (x) VALUES ('{number}')")).rowcount:
+    op.execute("SELECT 1")
+""",
     "it reads now what one of them returned": """
 insert = sa.text("INSERT INTO t (x) VALUES (1) RETURNING x")
 op.get_bind().execute(insert).scalar_one()
-""",
-    "it fails now: StaleDataError": """
-from sqlalchemy.orm import Session, declarative_base
-class Row(declarative_base()):
-    __tablename__ = "t"
-    x = sa.Column(sa.Text, primary_key=True)
-with Session(op.get_bind()) as session:
-    row = Row(x="1")
-    session.add(row)
-    session.flush()
-    row.x = "2"
-    session.flush()
 """,
     "it locks rows to read them": """
 op.execute("INSERT INTO t (x) VALUES (1)")
