@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -46,8 +46,15 @@ class Opened:
 
     def plan(self, settings: Settings, applied: Applied) -> Plan:
         """Plan what a run would apply now; see :func:`plan_run`."""
-        manifest, only = self.project.manifest, wanted(self.project, settings)
-        return plan_run(settings, manifest, self.connection, self.place, applied, only)
+        return plan_run(
+            settings,
+            self.project.manifest,
+            self.connection,
+            self.place,
+            applied,
+            wanted(self.project, settings),
+            lambda: changed_by(self.project),
+        )
 
     def report(self, applied: Applied, outcome: Outcome = Outcome.NOTHING_TO_DO) -> Report:
         """Report what is applied, in the words of this image."""
@@ -121,6 +128,14 @@ def follow(connection: psycopg.Connection, place: Place) -> None:
             connection.execute(f"SET ROLE {identifier(place.role)}".encode())
 
 
+def changed_by(project: Project) -> frozenset[str] | None:
+    """Return the tables that a project's revisions change; ``None`` where nobody can tell."""
+    from tidegate_migrate import emptiness
+    from tidegate_migrate.statements import render
+
+    return emptiness.changed_by(render(project, project.manifest.revisions))
+
+
 def wanted(project: Project, settings: Settings) -> frozenset[str] | None:
     """Return the revisions that ``--to`` asks for at most; ``None`` for all.
 
@@ -137,8 +152,11 @@ def plan_run(
     place: Place,
     applied: Applied,
     wanted: frozenset[str] | None,
+    changed: Callable[[], Collection[str] | None],
 ) -> Plan:
     """Plan what a run with these settings would apply now, of what is ``wanted``.
+
+    ``changed`` is asked which tables the revisions change, where that matters.
 
     Raises:
         MigrateError: ``incompatible``: it would apply nothing.
@@ -147,7 +165,7 @@ def plan_run(
     if not applied.heads:
         from tidegate_migrate.emptiness import is_empty
 
-        empty = is_empty(connection, place, applied)
+        empty = is_empty(connection, place, applied, changed)
     witnesses: tuple[Instance, ...] = ()
     if settings.scope is not Scope.EXPAND and not settings.nobody_runs_older:
         from tidegate_migrate import instances

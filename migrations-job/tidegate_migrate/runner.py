@@ -114,7 +114,7 @@ def _up(run: Run, scout: Scout, wanted: frozenset[str] | None) -> Outcome:
     settings, connection, place = run.settings, run.connection, run.place
 
     def plan_now(applied: Applied) -> Plan:
-        return plan_run(settings, run.manifest, connection, place, applied, wanted)
+        return plan_run(settings, run.manifest, connection, place, applied, wanted, scout.changed)
 
     # Once without the lock: the twentieth runner of a release need not queue for nothing.
     applied = history.read(connection, place)

@@ -12,7 +12,7 @@ from tidegate.schema import Failure, Manifest
 from tidegate_migrate import environment
 from tidegate_migrate.apart import Apart, EndedError, serve
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.looking import look, wanted
+from tidegate_migrate.looking import changed_by, look, wanted
 from tidegate_migrate.place import Place
 from tidegate_migrate.project import Project, load
 from tidegate_migrate.settings import Settings
@@ -63,6 +63,11 @@ class Scout:
         findings: tuple[Finding, ...] = self._ask("lint", revisions, server_version)
         return findings
 
+    def changed(self) -> frozenset[str] | None:
+        """Return the tables that the revisions change; ``None`` where nobody can tell."""
+        names: frozenset[str] | None = self._ask("changed")
+        return names
+
     def __enter__(self) -> Self:
         """Have it for a block."""
         return self
@@ -109,6 +114,7 @@ def _work(settings: Settings, pipe: Connection) -> None:
             "shipped": lambda: Shipped(project().manifest, wanted(project(), settings)),
             "look": lambda: look(project(), settings),
             "lint": linted,
+            "changed": lambda: changed_by(project()),
         },
     )
 

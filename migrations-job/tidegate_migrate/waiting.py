@@ -9,6 +9,7 @@ from typing import Final
 from tidegate.schema import Failure, Outcome, Phase, Report, Verdict
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.looking import Opened, Say, opened
+from tidegate_migrate.report import failed
 from tidegate_migrate.settings import Settings
 
 _EVERY: Final = 1.0  # seconds
@@ -20,11 +21,11 @@ _TOLD: Final = 3  # revisions that are named; the others are counted
 def wait(settings: Settings, timeout: float, say: Say) -> Report:
     """Wait, up to ``timeout`` seconds, for a verdict that permits serving.
 
-    A database that is away meanwhile is waited for as well.
+    A database that is away meanwhile is waited for as well. The report has failed where waiting
+    does not help (``incompatible``), or the migration was not through in time (``lock-timeout``).
 
     Raises:
-        MigrateError: ``incompatible``: waiting does not help; ``lock-timeout``: the migration was
-            not through in time; ``unreachable``: there was no database in time; ``settings``.
+        MigrateError: ``unreachable``: there was no database in time; ``settings``.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -57,17 +58,21 @@ def _wait(settings: Settings, at: Opened, deadline: float, timeout: float, say: 
         report = at.report(applied, Outcome.DONE)
         if report.verdict.permits_serving:
             return report
-        if report.verdict is not Verdict.BEHIND:
+        if report.verdict is not Verdict.BEHIND or report.ahead:
+            try:
+                at.plan(settings, applied)
             # The run of the migration Job would say no to the same, in these words.
-            at.plan(settings, applied)
+            except MigrateError as error:
+                return failed(error, report)
         lacking = _lacking(report)
         if time.monotonic() >= deadline:
-            raise MigrateError(
+            late = MigrateError(
                 Failure.LOCK_TIMEOUT,
                 f"after {timeout:g} s the database still lacks {lacking}",
                 hint="look what the migration Job says (`kubectl logs job/...`), or run "
                 "`tidegate migrate up`; then start this again, with a longer --timeout if need be",
             )
+            return failed(late, report)
         if lacking != told:
             say(f"waiting up to {max(0.0, deadline - time.monotonic()):.0f} s for {lacking}")
             told = lacking

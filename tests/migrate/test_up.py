@@ -429,6 +429,26 @@ def test_a_schema_of_its_own_is_empty_beside_the_tables_of_other_applications(
     assert (code, report.heads) == (0, ("b",)), report
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "op.execute('ALTER TABLE theirs.t DROP x')",
+        "if op.get_bind().execute(sa.text('SELECT true')).scalar(): op.drop_table('t')",
+    ],
+    ids=["a table that is there", "nobody can tell"],
+)
+def test_a_schema_of_its_own_is_not_empty_where_its_revisions_change_other_tables(
+    change: str, project: AlembicProject, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE t (x int)")
+    project.written("b", "a", head="import sqlalchemy as sa", body=change, phase="contract")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE SCHEMA theirs; CREATE TABLE theirs.t (x int)")
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.heads, report.pending) == (0, ("a",), {"b": Phase.CONTRACT}), report
+    assert rows("SELECT x FROM theirs.t") == rows("SELECT x FROM t") == []
+
+
 def test_the_callback_of_an_env_py_is_called_beside_ours(
     tmp_path: Path, tidegate: Tidegate, rows: Rows
 ) -> None:

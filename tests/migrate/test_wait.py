@@ -9,7 +9,7 @@ from tests.freezing import Way
 from tests.migrate.conftest import Tidegate, finish
 from tests.migrate.project import AlembicProject
 from tests.pgbouncer import Pgbouncer
-from tidegate.schema import Failure, Verdict
+from tidegate.schema import Failure, Phase, Verdict
 
 
 def test_it_ends_when_the_migration_is_through_and_says_what_it_waits_for(
@@ -33,6 +33,7 @@ def test_a_migration_that_does_not_come_in_time_is_named(
     code, report = finish(run)
     assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)
     assert "lacks revision a" in report.message
+    assert (report.verdict, report.pending) == (Verdict.BEHIND, {"a": Phase.EXPAND})
 
 
 def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path: Path, tidegate: Tidegate) -> None:
@@ -41,6 +42,10 @@ def test_what_waiting_does_not_mend_is_not_waited_for(tmp_path: Path, tidegate: 
     assert finish(tidegate("up", "--config", new.config, "--json"))[0] == 0
     code, report = finish(tidegate("wait", "--config", old.config, "--json"))
     assert (code, report.failure, report.revision) == (4, Failure.INCOMPATIBLE, "b")
+    assert (report.verdict, report.heads) == (Verdict.AHEAD_INCOMPATIBLE, ("b",))
+    apart = AlembicProject(tmp_path / "apart").revision("a").revision("c", "a")
+    code, report = finish(tidegate("wait", "--config", apart.config, "--json"))
+    assert (code, report.failure) == (4, Failure.INCOMPATIBLE)
 
 
 def test_a_database_that_is_away_is_waited_for_as_long(
