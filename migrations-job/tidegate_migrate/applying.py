@@ -62,13 +62,17 @@ def apply(run: Run, plan: Plan, first: Apart) -> None:
 
 
 def _order(run: Run, plan: Plan, queue: float) -> Order:
+    applied = history.read(run.connection, run.place)
+    unfinished = journal.read(run.connection, run.place)
+    left = plan.revisions - run.progress.applied.keys()
     return Order(
         run.manifest,
-        plan.revisions - run.progress.applied.keys(),
+        left,
         plan.guarded,
         run.place,
-        history.read(run.connection, run.place).heads,
-        journal.read(run.connection, run.place),
+        applied.heads,
+        unfinished,
+        left & applied.history.keys() - unfinished.keys(),
         run.backend,
         min(queue, run.settings.ddl_lock_timeout),
     )
@@ -199,10 +203,11 @@ def _died(revision: str, how: str) -> MigrateError:
 
 
 def _stuck(settings: Settings, revision: str, blocker: str) -> MigrateError:
+    what = f"revision {revision}" if revision else "env.py"
     return MigrateError(
         Failure.LOCK_TIMEOUT,
-        f"revision {revision} did not get its locks within {settings.deadline:g} s, in tries of "
-        f"up to {settings.ddl_lock_timeout:g} s; in its way: {blocker or 'nobody that was seen'}",
+        f"{what} did not get its locks within {settings.deadline:g} s, in tries of up to "
+        f"{settings.ddl_lock_timeout:g} s; in its way: {blocker or 'nobody that was seen'}",
         hint="nothing of it is left behind but what an autocommit block has done; let the "
         "other transaction end (or end it), then run this again",
         revision=revision,

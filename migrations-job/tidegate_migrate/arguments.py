@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -130,6 +131,7 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         2,
         "how long one statement may queue for a lock, with everybody behind it, before it is "
         "taken back and tried again",
+        least=0.01,
     )
     _add_seconds(up, "deadline", 120, "how long to try for the locks of one revision")
     _add_seconds(
@@ -234,24 +236,30 @@ def _add_detailed_exitcode(command: argparse.ArgumentParser, more: str = "") -> 
 
 
 def _add_seconds(
-    command: argparse.ArgumentParser, name: str, default: int, words: str, *, variable: str = ""
+    command: argparse.ArgumentParser,
+    name: str,
+    default: int,
+    words: str,
+    *,
+    variable: str = "",
+    least: float = 0,
 ) -> None:
     """Add an option in seconds, with an environment variable: the one of the same name."""
     variable = variable or f"TIDEGATE_{name.replace('-', '_').upper()}"
     command.add_argument(
         f"--{name}",
-        type=_seconds,
-        default=os.environ.get(variable, str(default)),
+        type=partial(_seconds, least=least),
+        default=os.environ.get(variable) or str(default),
         metavar="SECONDS",
         help=f"{words} (default: {variable}, else {default})",
     )
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, least: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    if not least <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, {least:g} or more")
     return value

@@ -7,7 +7,7 @@ from typing import Final
 from tidegate.schema import Failure
 from tidegate_migrate.database import hide_password
 from tidegate_migrate.failure import MigrateError
-from tidegate_migrate.patience import sqlstate
+from tidegate_migrate.patience import is_about_a_lock, sqlstate
 
 # What was prepared on one server connection is missing on the next, or in the way there.
 _POOLED: Final = (
@@ -53,6 +53,12 @@ def explain(error: BaseException, revision: str, url: str) -> MigrateError:
             hint="the connection broke, or there was none; what was not finished is rolled back: "
             "run this again",
             revision=revision,
+        )
+    if not revision and is_about_a_lock(error):
+        return MigrateError(
+            Failure.LOCK_TIMEOUT,
+            text,
+            hint="another runner's env.py, say, waits for the same lock: run this again",
         )
     if code in _HINTS:
         failure, hint = _HINTS[code]

@@ -25,6 +25,7 @@ from tidegate.schema import AppliedRevision, Failure, Manifest
 from tidegate_migrate import boundary, environment, history, journal, session
 from tidegate_migrate.apart import Apart, Line
 from tidegate_migrate.autocommit import Statements
+from tidegate_migrate.backfill import RETURNS
 from tidegate_migrate.explain import explain
 from tidegate_migrate.failure import MigrateError
 from tidegate_migrate.journal import Unfinished
@@ -46,9 +47,10 @@ class Order:
     """What a pass is to apply.
 
     ``manifest`` gives the phases as the history is to know them, ``revisions`` what is left of the
-    plan, and ``guarded`` those of them before which the runner is asked who runs. The database is
-    at ``heads``, and ``unfinished`` is what earlier runs have left. ``backend`` holds the lock;
-    ``lock_timeout`` is how long a statement may queue outside of blocks, in seconds.
+    plan; of them those ``guarded`` are asked about right before, and those ``returning`` were
+    applied and taken back. The database is at ``heads``, and ``unfinished`` is what earlier runs
+    have left. ``backend`` holds the lock; ``lock_timeout`` is how long a statement may queue
+    outside of blocks, in seconds.
     """
 
     manifest: Manifest
@@ -57,6 +59,7 @@ class Order:
     place: Place
     heads: frozenset[str]
     unfinished: Mapping[str, Unfinished]
+    returning: frozenset[str]
     backend: int
     lock_timeout: float
 
@@ -201,6 +204,7 @@ class _Pass:
                 raise RuntimeError("Alembic runs a revision without a connection")
             self._check_who_runs()
             self._set(context.connection, name)
+            context.opts[RETURNS] = name in self._order.returning
             boundary.reached("revision begun")
             checksum = partial(self._project.checksum, name)
             revision = self._order.manifest.revisions[name]

@@ -547,6 +547,14 @@ def test_a_revision_may_run_a_backfill_outside_of_its_transaction_only(
     output, errors = up.communicate(timeout=60)
     assert up.returncode == 0, output + errors
     assert rows("SELECT a, count(*) FROM t GROUP BY a") == [(1, 1000)]
+    with psycopg.connect(
+        counted.database_url, autocommit=True
+    ) as connection:  # as a downgrade does
+        connection.execute("ALTER TABLE t DROP a; DELETE FROM alembic_version")
+    up = tidegate("up", "--config", project.config)
+    output, errors = up.communicate(timeout=60)
+    assert up.returncode == 0, output + errors
+    assert rows("SELECT a, count(*) FROM t GROUP BY a") == [(1, 1000)]
     (versions / "b.py").write_text(CALLED.format(revision="b", below="a", call='backfill("count")'))
     up = tidegate("up", "--config", project.config)
     _, errors = up.communicate(timeout=60)

@@ -148,6 +148,19 @@ def test_a_run_whose_lock_was_lost_commits_nothing_more(
     assert rows("SELECT to_regclass('u')") == [(None,)]
 
 
+def test_a_run_whose_lock_was_lost_before_its_first_block_may_be_tried_again(
+    project: AlembicProject, tidegate: Tidegate
+) -> None:
+    cut_the_holder = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'tidegate migrate %' AND datname = current_database()"
+    )
+    body = f"op.execute({cut_the_holder!r})\nwith op.get_context().autocommit_block():\n    pass"
+    project.written("a", body=body)
+    code, report = finish(tidegate("up", "--config", project.config, "--json"))
+    assert (code, report.failure) == (5, Failure.UNREACHABLE), report
+
+
 def test_a_run_whose_lock_was_lost_while_env_py_was_loading_may_be_tried_again(
     tmp_path: Path, tidegate: Tidegate, rows: Rows
 ) -> None:

@@ -68,6 +68,68 @@ def test_ddl_behind_a_long_reader_lets_others_through_and_gets_there_in_the_end(
     assert rows("SELECT count(*) FROM tidegate_schema_history") == [(2,)]
 
 
+@pytest.mark.parametrize("after", ["SET lock_timeout = '60s'", "RESET ALL"])
+def test_what_env_py_sets_once_it_is_configured_lets_nobody_wait_for_longer(
+    after: str, tmp_path: Path, tidegate: Tidegate, reader: psycopg.Connection
+) -> None:
+    sets = f"    with context.begin_transaction():\n        context.execute({after!r})\n"
+    env = SYNC_ENV.replace("    with context.begin_transaction():\n", sets)
+    project = AlembicProject(tmp_path / "project", env).revision("a", sql="ALTER TABLE t ADD y int")
+    run = tidegate("up", "--config", project.config, "--json")
+    lines_until(run, "a did not get its locks and was taken back")
+    reader.rollback()
+    assert finish(run)[0] == 0
+
+
+def test_there_is_no_queueing_without_a_bound(project: AlembicProject, tidegate: Tidegate) -> None:
+    project.revision("a")
+    run = tidegate("up", "--config", project.config, "--ddl-lock-timeout", "0")
+    _, errors = run.communicate(timeout=60)
+    assert (run.returncode, "0.01 or more" in errors) == (2, True)
+    run = tidegate("up", "--config", project.config, "--json", TIDEGATE_DDL_LOCK_TIMEOUT="")
+    assert finish(run)[0] == 0
+
+
+def test_a_partition_that_is_read_is_detached_without_keeping_its_readers_waiting(
+    project: AlembicProject, tidegate: Tidegate, database_url: str, rows: Rows
+) -> None:
+    project.revision("a", sql="CREATE TABLE whole (x int) PARTITION BY LIST (x)")
+    project.revision("b", "a", sql="CREATE TABLE part PARTITION OF whole FOR VALUES IN (1)")
+    up = ("up", "--config", project.config, "--json", "--nobody-runs-older", "--phase", "all")
+    assert finish(tidegate(*up))[0] == 0
+    detach = "op.execute('ALTER TABLE whole DETACH PARTITION part CONCURRENTLY')"
+    body = f"with op.get_context().autocommit_block():\n    {detach}"
+    project.written("c", "b", phase="contract", body=body)
+    with psycopg.connect(database_url) as reader, psycopg.connect(database_url) as other:
+        reader.execute("SELECT FROM part")
+        run = tidegate(*up, "--ddl-lock-timeout", "0.3")
+        other.execute("SET statement_timeout = '2s'")
+        for _ in range(2):
+            lines_until(run, "c did not get its locks")
+            other.execute("SELECT FROM part")
+            other.rollback()
+        reader.rollback()
+        assert finish(run)[0] == 0
+    assert rows("SELECT FROM pg_inherits") == []
+
+
+def test_an_env_py_that_waits_for_a_lock_of_its_own_is_given_up(
+    tmp_path: Path, tidegate: Tidegate, database_url: str
+) -> None:
+    waits = (
+        "    connection.exec_driver_sql('SELECT pg_advisory_lock(42)')\n    connection.commit()\n"
+    )
+    env = SYNC_ENV.replace("    context.configure", f"{waits}    context.configure")
+    project = AlembicProject(tmp_path / "project", env).revision("a")
+    with psycopg.connect(database_url) as holder:
+        holder.execute("SELECT pg_advisory_lock(42)")
+        run = tidegate("up", "--config", project.config, "--json", "--deadline", "2")
+        code, report = finish(run)
+    assert (code, report.failure) == (3, Failure.LOCK_TIMEOUT)
+    assert "env.py has not come to its migrations within 2 s" in report.message
+    assert finish(tidegate("up", "--config", project.config, "--json"))[0] == 0
+
+
 def test_a_lock_that_never_comes_free_is_given_up_and_its_holder_named(
     project: AlembicProject, tidegate: Tidegate, reader: psycopg.Connection, rows: Rows
 ) -> None:
@@ -362,7 +424,6 @@ def test_an_index_without_a_name_shows_what_was_left_of_it_only_when_it_is_built
         "REINDEX (VERBOSE, CONCURRENTLY) TABLE t",
         "REINDEX (TABLESPACE x) TABLE CONCURRENTLY t",
         "/* why */ REFRESH MATERIALIZED VIEW CONCURRENTLY v",
-        'ALTER TABLE IF EXISTS s.t DETACH PARTITION "t 1" CONCURRENTLY',
     ],
 )
 def test_what_runs_concurrently_may_wait_long(statement: str) -> None:
@@ -376,6 +437,7 @@ def test_what_runs_concurrently_may_wait_long(statement: str) -> None:
         "-- CREATE INDEX CONCURRENTLY\nALTER TABLE t ADD y int",
         "ALTER TABLE t RENAME TO concurrently",
         "COMMENT ON TABLE t IS 'built CONCURRENTLY'",
+        'ALTER TABLE IF EXISTS s.t DETACH PARTITION "t 1" CONCURRENTLY',
     ],
 )
 def test_to_speak_of_concurrently_is_not_to_be_it(statement: str) -> None:

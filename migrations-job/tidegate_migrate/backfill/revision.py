@@ -8,7 +8,7 @@ from pathlib import Path
 from alembic import context
 
 from tidegate.schema import Failure
-from tidegate_migrate.backfill import declaration
+from tidegate_migrate.backfill import RETURNS, declaration
 from tidegate_migrate.backfill.run import run
 from tidegate_migrate.backfill.screen import Lines
 from tidegate_migrate.database import libpq_url
@@ -24,7 +24,8 @@ def backfill(name: str) -> None:
             with op.get_context().autocommit_block():
                 backfill("email_lower")
 
-    A revision that is cut short begins again, and the backfill goes on where it was.
+    A revision that is cut short begins again, and the backfill goes on where it was. One that was
+    taken back and is applied anew begins its backfill anew: what that had filled is gone.
 
     Raises:
         MigrateError: the backfill could not be finished, or what the revision did before it is
@@ -45,4 +46,5 @@ def backfill(name: str) -> None:
     url = connection.engine.url.render_as_string(hide_password=False)
     settings = Settings(Path(), libpq_url(url), url)
     folder = Path(context.script.dir) / declaration.FOLDER
-    run(settings, declaration.read(folder, name), restart=False, screen=Lines(sys.stderr))
+    anew = migration.opts.get(RETURNS, False)
+    run(settings, declaration.read(folder, name), restart=anew, screen=Lines(sys.stderr))
